@@ -1,0 +1,171 @@
+"""What the server counts over its life, and the statistics made of it.
+
+Law: no scan. Every figure is kept as it changes; the sizes of what exists (jobs,
+tubes, sessions) are asked of what holds them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from beanrow.engine.job import DELAYED, RESERVED, Job
+from beanrow.engine.timers import SECOND
+from beanrow.protocol import requests
+from beanrow.protocol.stats import JobStats, ServerStats, TubeStats
+
+if TYPE_CHECKING:
+    from beanrow.engine.engine import Engine
+    from beanrow.engine.tube import Tube
+
+__all__ = ["Counters", "HostFacts", "job_stats", "server_stats", "tube_stats"]
+
+
+class HostFacts(NamedTuple):
+    """What ``stats`` tells of the process and the machine; the engine cannot know it.
+
+    ``rusage_utime`` and ``rusage_stime`` are seconds of CPU, ``binlog_max_size`` bytes.
+    """
+
+    pid: int = 0
+    version: str = ""
+    rusage_utime: float = 0.0
+    rusage_stime: float = 0.0
+    id: str = ""
+    hostname: str = ""
+    os: str = ""
+    platform: str = ""
+    binlog_max_size: int = 0
+
+
+class Counters:
+    """Counts since the server started, and those of jobs by state."""
+
+    __slots__ = (
+        "buried",
+        "connections",
+        "delayed",
+        "job_timeouts",
+        "producers",
+        "requests",
+        "reserved",
+        "total_connections",
+        "total_jobs",
+        "urgent",
+        "waiting",
+        "workers",
+    )
+
+    def __init__(self) -> None:
+        self.urgent = self.reserved = self.delayed = self.buried = 0
+        self.total_jobs = self.job_timeouts = 0
+        self.connections = self.total_connections = 0
+        self.producers = self.workers = self.waiting = 0
+        kinds = requests.Request.__args__
+        self.requests: dict[type, int] = dict.fromkeys(kinds, 0)
+
+
+def server_stats(engine: Engine, host: HostFacts, now: int) -> ServerStats:
+    """The figures of ``stats``."""
+    counters, counted = engine.counters, engine.counters.requests
+    jobs = len(engine.jobs)
+    return ServerStats(
+        current_jobs_urgent=counters.urgent,
+        current_jobs_ready=jobs - counters.reserved - counters.delayed - counters.buried,
+        current_jobs_reserved=counters.reserved,
+        current_jobs_delayed=counters.delayed,
+        current_jobs_buried=counters.buried,
+        cmd_put=counted[requests.Put]
+        + counted[requests.PutTooBig]
+        + counted[requests.PutUnterminated],
+        cmd_peek=counted[requests.Peek],
+        cmd_peek_ready=counted[requests.PeekReady],
+        cmd_peek_delayed=counted[requests.PeekDelayed],
+        cmd_peek_buried=counted[requests.PeekBuried],
+        cmd_reserve=counted[requests.Reserve],
+        cmd_reserve_with_timeout=counted[requests.ReserveWithTimeout],
+        cmd_delete=counted[requests.Delete],
+        cmd_release=counted[requests.Release],
+        cmd_use=counted[requests.Use],
+        cmd_watch=counted[requests.Watch],
+        cmd_ignore=counted[requests.Ignore],
+        cmd_bury=counted[requests.Bury],
+        cmd_kick=counted[requests.Kick],
+        cmd_touch=counted[requests.Touch],
+        cmd_stats=counted[requests.Stats],
+        cmd_stats_job=counted[requests.StatsJob],
+        cmd_stats_tube=counted[requests.StatsTube],
+        cmd_list_tubes=counted[requests.ListTubes],
+        cmd_list_tube_used=counted[requests.ListTubeUsed],
+        cmd_list_tubes_watched=counted[requests.ListTubesWatched],
+        cmd_pause_tube=counted[requests.PauseTube],
+        job_timeouts=counters.job_timeouts,
+        total_jobs=counters.total_jobs,
+        max_job_size=engine.max_job_size,
+        current_tubes=len(engine.tubes),
+        current_connections=counters.connections,
+        current_producers=counters.producers,
+        current_workers=counters.workers,
+        current_waiting=counters.waiting,
+        total_connections=counters.total_connections,
+        pid=host.pid,
+        version=host.version,
+        rusage_utime=host.rusage_utime,
+        rusage_stime=host.rusage_stime,
+        uptime=(now - engine.started) // SECOND,
+        binlog_oldest_index=0,
+        binlog_current_index=0,
+        binlog_records_migrated=0,
+        binlog_records_written=0,
+        binlog_max_size=host.binlog_max_size,
+        draining=engine.draining,
+        id=host.id,
+        hostname=host.hostname,
+        os=host.os,
+        platform=host.platform,
+    )
+
+
+def _time_left(until: int, now: int) -> int:
+    """Whole seconds, rounded down; 60 s show as 59 at once, as in the daemon."""
+    return max(0, until - now - 1) // SECOND
+
+
+def tube_stats(tube: Tube, now: int) -> TubeStats:
+    """The figures of ``stats-tube``."""
+    return TubeStats(
+        name=tube.name,
+        current_jobs_urgent=tube.urgent,
+        current_jobs_ready=tube.ready.count,
+        current_jobs_reserved=tube.reserved,
+        current_jobs_delayed=tube.delayed.count,
+        current_jobs_buried=len(tube.buried),
+        total_jobs=tube.total_jobs,
+        current_using=tube.using,
+        current_watching=tube.watching,
+        current_waiting=len(tube.waiting),
+        cmd_delete=tube.cmd_delete,
+        cmd_pause_tube=tube.cmd_pause_tube,
+        pause=tube.pause,
+        pause_time_left=_time_left(tube.paused_until, now),
+    )
+
+
+def job_stats(job: Job, now: int) -> JobStats:
+    """The figures of ``stats-job``."""
+    timed = job.state in (RESERVED, DELAYED)
+    return JobStats(
+        id=job.id,
+        tube=job.tube.name,
+        state=job.state,
+        pri=job.priority,
+        age=(now - job.created) // SECOND,
+        delay=job.delay,
+        ttr=job.ttr,
+        time_left=_time_left(job.deadline, now) if timed else 0,
+        file=0,
+        reserves=job.reserves,
+        timeouts=job.timeouts,
+        releases=job.releases,
+        buries=job.buries,
+        kicks=job.kicks,
+    )

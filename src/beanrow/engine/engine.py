@@ -1,0 +1,388 @@
+"""The engine: what each request of the protocol does to the queue.
+
+The caller passes requests and the time, then says what is in the outbox:
+
+    engine.tick(now)                         # let pass what has become due
+    engine.execute(session, request, now)
+    for session in engine.outbox: ...        # say session.replies, clear both
+
+Laws:
+- No I/O, no clock, no randomness: the same calls give the same results.
+- Time only moves forward, and ``tick(now)`` comes before ``execute(..., now)``.
+- A handler returns the reply to its own session, or None when that has to wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from beanrow.engine.counters import HostFacts, job_stats, server_stats, tube_stats
+from beanrow.engine.job import BURIED, DELAYED, DELETED, READY, RESERVED, Job
+from beanrow.engine.queue import Queue
+from beanrow.engine.session import Session
+from beanrow.engine.timers import NEVER, SECOND
+from beanrow.engine.tube import Tube
+from beanrow.protocol import replies, requests
+from beanrow.protocol.stats import write_list
+from beanrow.protocol.values import MAX_JOB_SIZE
+
+__all__ = ["Engine"]
+
+Handler = Callable[[Session, Any, int], bytes | None]
+
+_COUNTED = {"put": requests.PutUnterminated, "pause-tube": requests.PauseTube}
+"""Which count a malformed line moves all the same."""
+
+
+class Engine(Queue):
+    """A beanstalk queue.
+
+    ``max_job_size`` is the limit of a body in bytes, ``now`` the time of the start,
+    ``host`` tells what ``stats`` says of the process. Set ``draining`` to refuse puts.
+    """
+
+    def __init__(
+        self,
+        now: int,
+        *,
+        max_job_size: int = MAX_JOB_SIZE,
+        host: Callable[[], HostFacts] = HostFacts,
+    ) -> None:
+        super().__init__()
+        self.started = now
+        self.max_job_size = max_job_size
+        self.draining = False
+        self._host = host
+        self._next_id = 1
+        self._handlers = self._handler_table()
+
+    def _handler_table(self) -> dict[type, Handler]:
+        return {
+            requests.Put: self._put,
+            requests.PutTooBig: self._put_too_big,
+            requests.PutUnterminated: self._put_unterminated,
+            requests.Use: self._use,
+            requests.Reserve: self._reserve,
+            requests.ReserveWithTimeout: self._reserve_with_timeout,
+            requests.ReserveJob: self._reserve_job,
+            requests.Delete: self._delete,
+            requests.Release: self._release,
+            requests.Bury: self._bury,
+            requests.Touch: self._touch,
+            requests.Watch: self._watch,
+            requests.Ignore: self._ignore,
+            requests.Peek: self._peek,
+            requests.PeekReady: self._peek_ready,
+            requests.PeekDelayed: self._peek_delayed,
+            requests.PeekBuried: self._peek_buried,
+            requests.Kick: self._kick,
+            requests.KickJob: self._kick_job,
+            requests.Stats: self._stats,
+            requests.StatsJob: self._stats_job,
+            requests.StatsTube: self._stats_tube,
+            requests.ListTubes: self._list_tubes,
+            requests.ListTubeUsed: self._list_tube_used,
+            requests.ListTubesWatched: self._list_tubes_watched,
+            requests.PauseTube: self._pause_tube,
+            requests.Quit: self._quit,
+            requests.BadFormat: self._bad_format,
+            requests.UnknownCommand: self._unknown_command,
+        }
+
+    # -- what the caller calls ----------------------------------------------------
+
+    def open(self) -> Session:
+        """Begin a session: it uses and watches the tube ``default``."""
+        self.counters.connections += 1
+        self.counters.total_connections += 1
+        self._default.using += 1
+        self._default.watching += 1
+        return Session(self._default)
+
+    def execute(self, session: Session, request: requests.Request, now: int) -> bytes | None:
+        """Carry out one request; a session that waits or closes must not send any.
+
+        Gives the reply that went into ``session.replies``, None if the session now waits
+        or closes.
+        """
+        kind = request.__class__
+        self.counters.requests[kind] += 1
+        reply = self._handlers[kind](session, request, now)
+        if reply is not None:
+            if not session.replies:
+                self.outbox.append(session)
+            session.replies.append(reply)
+        return reply
+
+    def half_close(self, session: Session) -> None:
+        """Note that the peer sends no more: no reserve of this session waits from now on."""
+        session.half_closed = True
+        if session.waiting:
+            self._stop_waiting(session)
+            self._say(session, replies.TIMED_OUT)
+
+    def close(self, session: Session, now: int) -> None:
+        """End a session: its jobs become ready again, in the order of their reservation."""
+        self.counters.connections -= 1
+        self.counters.producers -= session.is_producer
+        self.counters.workers -= session.is_worker
+        if session.waiting:
+            self._stop_waiting(session)
+        self._timers.cancel(session)
+        self._timers.compact(self.counters.connections + len(self.tubes))
+        session.used.using -= 1
+        for tube in session.watched:
+            tube.watching -= 1
+        for job in list(session.held.values()):
+            self._let_go(job)
+            self._make_ready(job, now)
+        self._drop_if_unused(session.used)
+        for tube in session.watched:
+            self._drop_if_unused(tube)
+
+    # -- putting ------------------------------------------------------------------
+
+    def _put(self, session: Session, request: requests.Put, now: int) -> bytes:
+        priority, delay, ttr, body = request
+        self._make_producer(session)
+        job_id = self._next_id
+        self._next_id = job_id + 1
+        if self.draining:
+            return replies.DRAINING
+        tube = session.used
+        job = Job(job_id, tube, priority, delay, ttr or 1, body, now)
+        self.jobs[job_id] = job
+        tube.jobs += 1
+        tube.total_jobs += 1
+        self.counters.total_jobs += 1
+        if delay:
+            self._delay(job, now)
+        else:
+            self._make_ready(job, now)
+        return replies.inserted(job_id)
+
+    def _put_too_big(self, session: Session, request: requests.PutTooBig, now: int) -> bytes:
+        return replies.JOB_TOO_BIG
+
+    def _put_unterminated(
+        self, session: Session, request: requests.PutUnterminated, now: int
+    ) -> bytes:
+        self._make_producer(session)
+        self._next_id += 1
+        return replies.EXPECTED_CRLF
+
+    def _make_producer(self, session: Session) -> None:
+        if not session.is_producer:
+            session.is_producer = True
+            self.counters.producers += 1
+
+    def _use(self, session: Session, request: requests.Use, now: int) -> bytes:
+        before, tube = session.used, self._tube(request.tube)
+        tube.using += 1
+        session.used = tube
+        before.using -= 1
+        self._drop_if_unused(before)
+        return replies.using(tube.name)
+
+    # -- reserving ----------------------------------------------------------------
+
+    def _reserve(self, session: Session, request: requests.Reserve, now: int) -> bytes | None:
+        return self._reserve_until(session, NEVER, now)
+
+    def _reserve_with_timeout(
+        self, session: Session, request: requests.ReserveWithTimeout, now: int
+    ) -> bytes | None:
+        return self._reserve_until(session, now + request[0] * SECOND, now)
+
+    def _reserve_until(self, session: Session, until: int, now: int) -> bytes | None:
+        self._make_worker(session)
+        tube = self._best(session)
+        if tube is not None:
+            return self._hand(self._take(tube), session, now)
+        if session.held and self._deadline_soon(session, now):
+            return replies.DEADLINE_SOON
+        if until <= now or session.half_closed:
+            return replies.TIMED_OUT
+        self._wait(session, until)
+        return None
+
+    def _make_worker(self, session: Session) -> None:
+        if not session.is_worker:
+            session.is_worker = True
+            self.counters.workers += 1
+
+    def _reserve_job(self, session: Session, request: requests.ReserveJob, now: int) -> bytes:
+        job = self.jobs.get(request.id)
+        if job is None or job.state is RESERVED:
+            return replies.NOT_FOUND
+        self._make_worker(session)
+        self._take_out_of_turn(job, RESERVED)
+        return self._hand(job, session, now)
+
+    # -- finishing ----------------------------------------------------------------
+
+    def _delete(self, session: Session, request: requests.Delete, now: int) -> bytes:
+        job = self.jobs.get(request[0])
+        if job is None:
+            return replies.NOT_FOUND
+        if job.state is not RESERVED:
+            self._take_out_of_turn(job, DELETED)
+        elif job.holder is session:
+            self._let_go(job)
+        else:
+            return replies.NOT_FOUND
+        job.tube.cmd_delete += 1
+        self._forget(job)
+        return replies.DELETED
+
+    def _release(self, session: Session, request: requests.Release, now: int) -> bytes:
+        job = session.held.get(request.id)
+        if job is None:
+            return replies.NOT_FOUND
+        self._let_go(job)
+        job.priority = request.priority
+        job.delay = request.delay
+        job.releases += 1
+        if job.delay:
+            self._delay(job, now)
+        else:
+            self._make_ready(job, now)
+        return replies.RELEASED
+
+    def _bury(self, session: Session, request: requests.Bury, now: int) -> bytes:
+        job = session.held.get(request.id)
+        if job is None:
+            return replies.NOT_FOUND
+        self._let_go(job)
+        job.priority = request.priority
+        self._bury_job(job)
+        return replies.BURIED
+
+    def _touch(self, session: Session, request: requests.Touch, now: int) -> bytes:
+        job = session.held.get(request.id)
+        if job is None:
+            return replies.NOT_FOUND
+        job.deadline = now + job.ttr * SECOND
+        return replies.TOUCHED
+
+    # -- watching -----------------------------------------------------------------
+
+    def _watch(self, session: Session, request: requests.Watch, now: int) -> bytes:
+        tube = self._tube(request.tube)
+        if tube not in session.watched:
+            tube.watching += 1
+            session.watched.append(tube)
+        return replies.watching(len(session.watched))
+
+    def _ignore(self, session: Session, request: requests.Ignore, now: int) -> bytes:
+        tube, watched = self.tubes.get(request.tube), session.watched
+        if tube in watched:
+            if len(watched) == 1:
+                return replies.NOT_IGNORED
+            last = watched.pop()  # it takes the hole, as in the daemon
+            if last is not tube:
+                watched[watched.index(tube)] = last
+            tube.watching -= 1
+            self._drop_if_unused(tube)
+        return replies.watching(len(watched))
+
+    # -- looking ------------------------------------------------------------------
+
+    def _peek(self, session: Session, request: requests.Peek, now: int) -> bytes:
+        return _found(self.jobs.get(request.id))
+
+    def _peek_ready(self, session: Session, request: requests.PeekReady, now: int) -> bytes:
+        return _found(session.used.ready.first())
+
+    def _peek_delayed(self, session: Session, request: requests.PeekDelayed, now: int) -> bytes:
+        return _found(session.used.delayed.first())
+
+    def _peek_buried(self, session: Session, request: requests.PeekBuried, now: int) -> bytes:
+        return _found(next(iter(session.used.buried.values()), None))
+
+    # -- kicking and pausing ------------------------------------------------------
+
+    def _kick(self, session: Session, request: requests.Kick, now: int) -> bytes:
+        """Kick buried jobs in the order of their burial, else delayed ones by their deadline."""
+        tube, kicked = session.used, 0
+        pick = self._first_buried if tube.buried else self._first_delayed
+        while kicked < request.bound and (job := pick(tube)) is not None:
+            self._kick_one(job, now)
+            kicked += 1
+        return replies.kicked(kicked)
+
+    def _first_buried(self, tube: Tube) -> Job | None:
+        return next(iter(tube.buried.values()), None)
+
+    def _first_delayed(self, tube: Tube) -> Job | None:
+        return tube.delayed.first()
+
+    def _kick_one(self, job: Job, now: int) -> None:
+        self._take_out_of_turn(job, READY)
+        job.kicks += 1
+        self._make_ready(job, now)
+
+    def _kick_job(self, session: Session, request: requests.KickJob, now: int) -> bytes:
+        job = self.jobs.get(request.id)
+        if job is None or (job.state is not BURIED and job.state is not DELAYED):
+            return replies.NOT_FOUND
+        self._kick_one(job, now)
+        return replies.KICKED
+
+    def _pause_tube(self, session: Session, request: requests.PauseTube, now: int) -> bytes:
+        tube = self.tubes.get(request.tube)
+        if tube is None:
+            return replies.NOT_FOUND
+        tube.cmd_pause_tube += 1
+        tube.pause = request.delay
+        tube.paused_until = 0
+        if request.delay:
+            tube.paused_until = now + request.delay * SECOND
+            self._timers.set(tube, tube.paused_until)
+        else:
+            self._match(tube, now)
+        return replies.PAUSED
+
+    # -- counting -----------------------------------------------------------------
+
+    def _stats(self, session: Session, request: requests.Stats, now: int) -> bytes:
+        return replies.ok(server_stats(self, self._host(), now).write())
+
+    def _stats_tube(self, session: Session, request: requests.StatsTube, now: int) -> bytes:
+        tube = self.tubes.get(request.tube)
+        return replies.NOT_FOUND if tube is None else replies.ok(tube_stats(tube, now).write())
+
+    def _stats_job(self, session: Session, request: requests.StatsJob, now: int) -> bytes:
+        job = self.jobs.get(request.id)
+        return replies.NOT_FOUND if job is None else replies.ok(job_stats(job, now).write())
+
+    def _list_tubes(self, session: Session, request: requests.ListTubes, now: int) -> bytes:
+        return replies.ok(write_list(tube.name for tube in self.tube_order))
+
+    def _list_tubes_watched(
+        self, session: Session, request: requests.ListTubesWatched, now: int
+    ) -> bytes:
+        return replies.ok(write_list(tube.name for tube in session.watched))
+
+    def _list_tube_used(self, session: Session, request: requests.ListTubeUsed, now: int) -> bytes:
+        return replies.using(session.used.name)
+
+    # -- leaving, and lines that are no command -----------------------------------
+
+    def _quit(self, session: Session, request: requests.Quit, now: int) -> None:
+        session.closing = True
+
+    def _bad_format(self, session: Session, request: requests.BadFormat, now: int) -> bytes:
+        if request.counted:
+            self.counters.requests[_COUNTED[request.counted]] += 1
+        return replies.BAD_FORMAT
+
+    def _unknown_command(
+        self, session: Session, request: requests.UnknownCommand, now: int
+    ) -> bytes:
+        return replies.UNKNOWN_COMMAND
+
+
+def _found(job: Job | None) -> bytes:
+    return replies.NOT_FOUND if job is None else replies.found(job.id, job.body)

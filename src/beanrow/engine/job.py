@@ -1,0 +1,64 @@
+"""A job as the engine keeps it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from beanrow.engine.session import Session
+    from beanrow.engine.tube import Tube
+
+__all__ = ["BURIED", "DELAYED", "DELETED", "READY", "RESERVED", "Job", "State"]
+
+State = Literal["ready", "reserved", "delayed", "buried", "deleted"]
+
+READY: Final = "ready"
+RESERVED: Final = "reserved"
+DELAYED: Final = "delayed"
+BURIED: Final = "buried"
+DELETED: Final = "deleted"
+"""Never seen by a client: it marks entries of queues that are taken out later."""
+
+
+class Job:
+    """One job. ``delay`` and ``ttr`` in seconds, ``created`` and ``deadline`` in nanoseconds.
+
+    ``deadline`` is when the delay of a delayed or the ttr of a reserved job ends, and
+    means nothing in the other states.
+    """
+
+    __slots__ = (
+        "body",
+        "buries",
+        "created",
+        "deadline",
+        "delay",
+        "holder",
+        "id",
+        "kicks",
+        "priority",
+        "releases",
+        "reserves",
+        "state",
+        "timeouts",
+        "ttr",
+        "tube",
+    )
+
+    def __init__(
+        self, id: int, tube: Tube, priority: int, delay: int, ttr: int, body: bytes, created: int
+    ) -> None:
+        self.id = id
+        self.tube = tube
+        self.priority = priority
+        self.delay = delay
+        self.ttr = ttr
+        self.body = body
+        self.created = created
+        self.state: State = READY
+        self.deadline = 0
+        self.holder: Session | None = None
+        self.reserves = self.timeouts = self.releases = self.buries = self.kicks = 0
+
+    def __repr__(self) -> str:
+        return f"<job {self.id}, {self.state}, priority {self.priority}, in {self.tube.name}>"

@@ -1,0 +1,137 @@
+"""The ready jobs of a tube, in the order in which they leave: by priority, then by id.
+
+A heap holds the priorities that occur; behind each stands its one job or, if there
+are more, a lane of them in the order of their ids. New jobs have the highest id and
+go to a lane's end at once (70 ns against 1.5 µs in one heap of a million jobs).
+
+Laws:
+- A job that leaves out of turn (deleted, reserved by id) stays where it stands, as a
+  stale entry, until it comes up or until stale entries outnumber the live ones.
+- entries = ``count`` + stale entries.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from heapq import heappop, heappush
+
+from beanrow.engine.job import READY, Job
+
+__all__ = ["ReadyQueue"]
+
+_STALE_ALLOWED = 1024
+
+
+class _Lane:
+    """The jobs of one priority."""
+
+    __slots__ = ("line", "returned")
+
+    def __init__(self, job: Job) -> None:
+        self.line = deque((job,))
+        self.returned: list[tuple[int, Job]] = []  # a heap: ids that came back to the middle
+
+    def push(self, job: Job) -> None:
+        line = self.line
+        if not line or job.id > line[-1].id:
+            line.append(job)
+        elif job.id < line[0].id:
+            line.appendleft(job)
+        else:
+            heappush(self.returned, (job.id, job))
+
+    def first(self) -> Job:
+        returned = self.returned
+        if returned and (not self.line or returned[0][0] < self.line[0].id):
+            return returned[0][1]
+        return self.line[0]
+
+    def pop(self) -> Job:
+        returned = self.returned
+        if returned and (not self.line or returned[0][0] < self.line[0].id):
+            return heappop(returned)[1]
+        return self.line.popleft()
+
+    def jobs(self) -> list[Job]:
+        return [*self.line, *(job for _, job in self.returned)]
+
+
+class ReadyQueue:
+    """Ready jobs by (priority, id). ``count`` is how many there are."""
+
+    __slots__ = ("_lanes", "_priorities", "_stale", "count")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._stale = 0
+        self._lanes: dict[int, Job | _Lane] = {}
+        self._priorities: list[int] = []  # a heap of the keys of _lanes
+
+    def push(self, job: Job) -> None:
+        """Add a job that has just become ready."""
+        self.count += 1
+        self._stand(job)
+
+    def _stand(self, job: Job) -> None:
+        priority = job.priority
+        lane = self._lanes.get(priority)
+        if lane is None:
+            self._lanes[priority] = job
+            heappush(self._priorities, priority)
+            return
+        if lane.__class__ is Job:
+            lane = self._lanes[priority] = _Lane(lane)
+        lane.push(job)  # type: ignore[union-attr]  # a Job was replaced above
+
+    def first(self) -> Job | None:
+        """Give the job that leaves next without taking it, or None."""
+        if self.count == 0:
+            return None
+        while True:
+            priority = self._priorities[0]
+            lane = self._lanes[priority]
+            job = lane if isinstance(lane, Job) else lane.first()
+            if job.state is READY and job.priority == priority:
+                return job
+            self._pop_entry()
+            self._stale -= 1
+
+    def pop(self) -> Job:
+        """Take the job that leaves next; there must be one."""
+        while True:
+            priority = self._priorities[0]
+            job = self._pop_entry()
+            if job.state is READY and job.priority == priority:
+                self.count -= 1
+                return job
+            self._stale -= 1
+
+    def _pop_entry(self) -> Job:
+        priority = self._priorities[0]
+        lane = self._lanes[priority]
+        if lane.__class__ is Job:
+            job = lane
+        else:
+            job = lane.pop()  # type: ignore[union-attr]  # not a Job: the line above
+            if lane.line or lane.returned:  # type: ignore[union-attr]  # likewise
+                return job
+        del self._lanes[priority]
+        heappop(self._priorities)
+        return job
+
+    def discard(self) -> None:
+        """Count out one job that stopped being ready out of turn: its state says so already."""
+        self.count -= 1
+        self._stale += 1
+        if self._stale > self.count + _STALE_ALLOWED:
+            self._rebuild()
+
+    def _rebuild(self) -> None:
+        live: dict[int, Job] = {}
+        for priority, lane in self._lanes.items():
+            for job in (lane,) if isinstance(lane, Job) else lane.jobs():
+                if job.state is READY and job.priority == priority:
+                    live[job.id] = job  # a job that left and came back stands twice
+        self._lanes, self._priorities, self._stale = {}, [], 0
+        for _, job in sorted(live.items()):
+            self._stand(job)

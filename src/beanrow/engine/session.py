@@ -1,0 +1,50 @@
+"""A session: what the engine knows of one connection."""
+
+from __future__ import annotations
+
+from beanrow.engine.job import Job
+from beanrow.engine.timers import NEVER
+from beanrow.engine.tube import Tube
+
+__all__ = ["Session"]
+
+
+class Session:
+    """One connection's side of the queue. Times in nanoseconds.
+
+    ``replies`` are those that are to be said, in order; the engine's ``outbox`` lists
+    the sessions that have some. While ``waiting`` the caller passes no request;
+    once ``closing`` it says the replies, closes the connection and calls ``close``.
+    ``owner`` is the caller's own.
+    """
+
+    __slots__ = (
+        "alarm",
+        "closing",
+        "half_closed",
+        "held",
+        "is_producer",
+        "is_worker",
+        "owner",
+        "replies",
+        "soonest",
+        "used",
+        "wait_until",
+        "waiting",
+        "watched",
+    )
+
+    def __init__(self, tube: Tube) -> None:
+        self.used = tube
+        self.watched = [tube]
+        self.held: dict[int, Job] = {}  # in the order of their reservation
+        self.soonest = NEVER  # no held job's ttr ends before this; it may be too early
+        self.waiting = False
+        self.wait_until = NEVER
+        self.alarm = NEVER
+        self.is_producer = False
+        self.is_worker = False
+        self.half_closed = False
+        self.closing = False
+        self.replies: list[bytes] = []
+        self.owner: object | None = None

@@ -1,0 +1,103 @@
+"""A tube: its jobs by state, who waits for them, and its counts.
+
+Law: ``jobs`` = ready + reserved + delayed + buried, whatever happens.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from heapq import heapify, heappop, heappush
+from typing import TYPE_CHECKING
+
+from beanrow.engine.job import DELAYED, Job
+from beanrow.engine.ready import ReadyQueue
+from beanrow.engine.timers import NEVER
+
+if TYPE_CHECKING:
+    from beanrow.engine.session import Session
+
+__all__ = ["DelayedQueue", "Tube"]
+
+_STALE_ALLOWED = 64
+
+
+class DelayedQueue:
+    """Delayed jobs by (end of the delay, id). ``count`` is how many there are.
+
+    A job that leaves out of turn stays as a stale entry until it comes up, or until
+    stale entries outnumber the live ones.
+    """
+
+    __slots__ = ("_heap", "count")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._heap: list[tuple[int, int, Job]] = []
+
+    def push(self, job: Job) -> None:
+        """Add a job whose ``deadline`` is the end of its delay."""
+        self.count += 1
+        heappush(self._heap, (job.deadline, job.id, job))
+
+    def first(self) -> Job | None:
+        """Give the job whose delay ends first, or None."""
+        heap = self._heap
+        while heap:
+            deadline, _, job = heap[0]
+            if job.state is DELAYED and job.deadline == deadline:
+                return job
+            heappop(heap)
+        return None
+
+    def discard(self) -> None:
+        """Count out one job that stopped being delayed: its state says so already."""
+        self.count -= 1
+        if len(self._heap) > 2 * self.count + _STALE_ALLOWED:
+            live = {entry for entry in self._heap if _is_delayed(entry)}
+            self._heap = list(live)
+            heapify(self._heap)
+
+
+def _is_delayed(entry: tuple[int, int, Job]) -> bool:
+    deadline, _, job = entry
+    return job.state is DELAYED and job.deadline == deadline
+
+
+class Tube:
+    """One tube. ``pause`` in seconds, ``paused_until`` and ``alarm`` in nanoseconds."""
+
+    __slots__ = (
+        "alarm",
+        "buried",
+        "cmd_delete",
+        "cmd_pause_tube",
+        "delayed",
+        "jobs",
+        "name",
+        "pause",
+        "paused_until",
+        "place",
+        "ready",
+        "reserved",
+        "total_jobs",
+        "urgent",
+        "using",
+        "waiting",
+        "watching",
+    )
+
+    def __init__(self, name: str, place: int) -> None:
+        self.name = name
+        self.place = place  # in the engine's list of tubes
+        self.ready = ReadyQueue()
+        self.delayed = DelayedQueue()
+        self.buried: OrderedDict[int, Job] = OrderedDict()  # in the order of their burial
+        self.waiting: OrderedDict[Session, None] = OrderedDict()  # in the order of arrival
+        self.jobs = self.reserved = self.urgent = self.total_jobs = 0
+        self.using = self.watching = 0
+        self.cmd_delete = self.cmd_pause_tube = 0
+        self.pause = self.paused_until = 0
+        self.alarm = NEVER
+
+    def __repr__(self) -> str:
+        return f"<tube {self.name}, {self.jobs} jobs>"

@@ -1,0 +1,1 @@
+"""The server: the engine over sockets. ``python -m beanrow.server`` runs it."""

@@ -1,0 +1,74 @@
+"""One connection without its socket: bytes in, replies into its session.
+
+Laws:
+- One request at a time, in order: what comes behind a reserve that waits, waits.
+- Only a bounded share is carried out at once, so that ten thousand commands in one
+  packet, or a few that ask for large bodies, neither starve others nor fill memory.
+"""
+
+from __future__ import annotations
+
+from beanrow.engine.engine import Engine
+from beanrow.protocol.requests import RequestStream
+
+__all__ = ["Connection"]
+
+_SHARE = 256 * 1024
+"""Bytes of replies after which a connection lets the others go first."""
+_COMMAND = 100
+"""What a command counts besides its reply: about 2,000 small ones make a share."""
+_MOST_AHEAD = 64 * 1024
+"""Bytes that are read ahead of a reserve that waits."""
+
+
+class Connection:
+    """A session of an engine, fed with bytes. ``now`` is the engine's time."""
+
+    __slots__ = ("_ended", "_engine", "_stream", "session")
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._stream = RequestStream(engine.max_job_size)
+        self._ended = False
+        self.session = engine.open()
+
+    def receive(self, data: bytes, now: int) -> bool:
+        """Take bytes from the peer and carry out a share of what they ask, as ``advance``."""
+        self._stream.feed(data)
+        return self.advance(now)
+
+    def end(self, now: int) -> bool:
+        """Note that the peer sends no more, and go on as ``advance``."""
+        self._ended = True
+        self._engine.half_close(self.session)
+        return self.advance(now)
+
+    def advance(self, now: int) -> bool:
+        """Carry out a share of what was received; tells whether there is more to do at once.
+
+        Sets ``session.closing`` once the peer has ended and all it sent is done.
+        """
+        session = self.session
+        if session.waiting or session.closing:
+            return False
+        next_request, execute = self._stream.next, self._engine.execute
+        share = _SHARE
+        while share > 0:
+            request = next_request()
+            if request is None:
+                session.closing = self._ended
+                return False
+            reply = execute(session, request, now)
+            if reply is None:
+                return False
+            share -= len(reply) + _COMMAND
+        return True
+
+    @property
+    def full(self) -> bool:
+        """Whether no more should be read for now: enough waits behind a reserve."""
+        return self.session.waiting and self._stream.buffered > _MOST_AHEAD
+
+    def close(self, now: int) -> None:
+        """End the session: its jobs become ready again."""
+        self._engine.close(self.session, now)
