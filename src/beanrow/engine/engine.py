@@ -56,6 +56,7 @@ class Engine(Queue):
         self._host = host
         self._next_id = 1
         self._handlers = self._handler_table()
+        self._counted = self.counters.requests
 
     def _handler_table(self) -> dict[type, Handler]:
         return {
@@ -107,7 +108,7 @@ class Engine(Queue):
         or closes.
         """
         kind = request.__class__
-        self.counters.requests[kind] += 1
+        self._counted[kind] += 1
         reply = self._handlers[kind](session, request, now)
         if reply is not None:
             if not session.replies:

@@ -118,10 +118,12 @@ class Queue:
 
     def _best(self, session: Session) -> Tube | None:
         """Find the watched tube whose next job is the best of all; None if none is ready."""
-        tubes = [tube for tube in session.watched if tube.ready.count and not tube.paused_until]
-        if len(tubes) < 2:
-            return tubes[0] if tubes else None
-        return min(tubes, key=_next_job)
+        watched = session.watched
+        if len(watched) == 1:
+            tube = watched[0]
+            return tube if tube.ready.count and not tube.paused_until else None
+        tubes = [tube for tube in watched if tube.ready.count and not tube.paused_until]
+        return min(tubes, key=_next_job) if tubes else None
 
     def _take(self, tube: Tube) -> Job:
         job = tube.ready.pop()
@@ -195,8 +197,10 @@ class Queue:
     def _forget(self, job: Job) -> None:
         """Drop a job that has been taken from everywhere else."""
         del self.jobs[job.id]
-        job.tube.jobs -= 1
-        self._drop_if_unused(job.tube)
+        tube = job.tube
+        tube.jobs -= 1
+        if not tube.jobs:
+            self._drop_if_unused(tube)
 
     # -- who waits ----------------------------------------------------------------
 

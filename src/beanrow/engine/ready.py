@@ -70,18 +70,18 @@ class ReadyQueue:
     def push(self, job: Job) -> None:
         """Add a job that has just become ready."""
         self.count += 1
-        self._stand(job)
-
-    def _stand(self, job: Job) -> None:
         priority = job.priority
         lane = self._lanes.get(priority)
         if lane is None:
             self._lanes[priority] = job
             heappush(self._priorities, priority)
-            return
-        if lane.__class__ is Job:
-            lane = self._lanes[priority] = _Lane(lane)
-        lane.push(job)  # type: ignore[union-attr]  # a Job was replaced above
+        elif isinstance(lane, Job):
+            self._lanes[priority] = lane = _Lane(lane)
+            lane.push(job)
+        elif lane.line and job.id > lane.line[-1].id:  # nearly always: a new job
+            lane.line.append(job)
+        else:
+            lane.push(job)
 
     def first(self) -> Job | None:
         """Give the job that leaves next without taking it, or None."""
@@ -132,6 +132,6 @@ class ReadyQueue:
             for job in (lane,) if isinstance(lane, Job) else lane.jobs():
                 if job.state is READY and job.priority == priority:
                     live[job.id] = job  # a job that left and came back stands twice
-        self._lanes, self._priorities, self._stale = {}, [], 0
+        self._lanes, self._priorities, self._stale, self.count = {}, [], 0, 0
         for _, job in sorted(live.items()):
-            self._stand(job)
+            self.push(job)

@@ -1,0 +1,73 @@
+# `make` alone prints help: it is read from the ## comments below.
+# Every target makes what it needs; a stamp in the environment keeps a second run from installing.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?=
+SEEDS ?= 100
+SERVER ?=
+
+VENV := .venv
+PY := $(VENV)/bin/python
+CODE := $(wildcard src tests examples bench)
+# -qq leaves errors. No compiling here: Python does it at first import, for the modules that are used.
+PIP := $(PY) -m pip --disable-pip-version-check install -qq --no-compile
+
+.PHONY: help demo test test-long bench simulate lint types pytest format install-daemon clean
+
+help: ## this text
+	@echo "Usage: make TARGET   (make and Python 3.11 or newer are all it needs)"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.demo-installed ## see it work: 2,000 pages fetched by 4 workers (SERVER=host:port: on that server)
+	@$(PY) examples/demo/__main__.py $(if $(SERVER),--server $(SERVER))
+
+test: lint types pytest ## lint, mypy --strict and the tests, under 5 minutes
+
+test-long: $(VENV)/.test-installed try-install-daemon ## the tests that take minutes: long loops and histories
+	$(PY) -m pytest -m long --timeout 1800
+
+bench: $(VENV)/.bench-installed install-daemon ## client and server side by side with others
+	$(PY) -m bench
+
+simulate: $(VENV)/.test-installed try-install-daemon ## random conversations, compared reply by reply (SEEDS=100)
+	$(PY) -m tests.simulation --seeds $(SEEDS)
+
+lint: $(VENV)/.test-installed ## ruff: rules and format
+	$(PY) -m ruff check --quiet .
+	$(PY) -m ruff format --check --quiet .
+
+types: $(VENV)/.test-installed ## mypy --strict
+	$(PY) -m mypy --strict $(CODE)
+
+pytest: $(VENV)/.test-installed try-install-daemon ## the tests alone
+	$(PY) -m pytest -n 2 -m "not long"
+
+format: $(VENV)/.test-installed ## put the code into the one format
+	$(PY) -m ruff check --fix --quiet . || true
+	$(PY) -m ruff format .
+
+install-daemon: ## the real beanstalkd, by apt when root
+	@tools/install_daemon.sh
+
+# Without the daemon the tests still run; those that need it say that they were skipped, and why.
+.PHONY: try-install-daemon
+try-install-daemon:
+	@tools/install_daemon.sh || true
+
+clean: ## remove what make made
+	rm -rf $(VENV) build dist bench/build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.created:
+	@tools/setup_venv.sh $(VENV) $(PYTHON)
+	@touch $@
+
+# The extra `test` holds `demo` and `bench` too.
+$(VENV)/.test-installed: pyproject.toml | $(VENV)/.created
+	$(PIP) --editable '.[test]'
+	@touch $@ $(VENV)/.demo-installed $(VENV)/.bench-installed
+
+$(VENV)/.%-installed: pyproject.toml | $(VENV)/.created
+	$(PIP) --editable '.[$*]'
+	@touch $@

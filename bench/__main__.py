@@ -1,0 +1,120 @@
+"""`python -m bench`: beanrow beside its peers, in one run, on this machine.
+
+Laws:
+- Ratios from one run are the result; absolute figures belong to the machine and to its mood.
+- Nothing here passes or fails by time; a wrong reply, though, stops it with status 1.
+- Everything started is ended by its process id, also on Ctrl-C and on SIGTERM.
+- Loopback only, and bounded in time and memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from types import FrameType
+from typing import NamedTuple, NoReturn
+
+from bench import client, contender, server
+from bench.machine import BenchError, allow_many_files, cores, facts
+
+
+class Plan(NamedTuple):
+    """How much is measured. Seconds are of the timed part of one run."""
+
+    part: str
+    rounds: int
+    seconds: float
+    quick: bool
+
+
+def read_plan(arguments: list[str]) -> Plan:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.splitlines()[0])
+    parser.add_argument("part", nargs="?", choices=["server", "client", "all"], default="all")
+    parser.add_argument("--rounds", type=_rounds, help="runs of each figure (default 5, quick 3)")
+    parser.add_argument(
+        "--seconds", type=_seconds, help="timed, of each run (default 0.8, quick 0.3)"
+    )
+    parser.add_argument("--quick", action="store_true", help="fewer rows, in under a minute")
+    options = parser.parse_args(arguments)
+    rounds, seconds = (3, 0.3) if options.quick else (5, 0.8)
+    return Plan(options.part, options.rounds or rounds, options.seconds or seconds, options.quick)
+
+
+def run(plan: Plan) -> list[str]:
+    """Measure what is asked for; gives the lines of the report."""
+    if plan.part != "server":
+        client.require(client.CLIENTS)
+    client.require([client.OURS])
+    lines = ["beanrow side by side", "", *facts(), _method(plan)]
+    if plan.part != "client":
+        lines += ["", "", *_server_part(plan)]
+    if plan.part != "server":
+        lines += ["", "", *_client_part(plan)]
+    return lines
+
+
+def _method(plan: Plan) -> str:
+    return (
+        f"method    median of {plan.rounds} rounds of {plan.seconds:g} s, taking turns; pinned to"
+        " cores; fresh processes"
+    )
+
+
+def _server_part(plan: Plan) -> list[str]:
+    pair = (contender.daemon(), contender.beanrow())
+    points = server.QUICK_POINTS if plan.quick else server.POINTS
+    results = server.measure(pair, points, plan.rounds, plan.seconds, cores(), _progress)
+    return server.report(pair, results)
+
+
+def _client_part(plan: Plan) -> list[str]:
+    core = cores().load
+    results = client.measure(client.CLIENTS, plan.rounds, plan.seconds, core, _progress)
+    fake = client.measure_fake(client.CLIENTS, plan.rounds, core)
+    return client.report(results, fake)
+
+
+def _progress(text: str) -> None:
+    """One changing line, for a terminal only; the report alone goes to stdout."""
+    if sys.stderr.isatty():
+        print(f"\r{text}\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def _rounds(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 100:
+        raise argparse.ArgumentTypeError("from 1 to 100")
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0.05 <= value <= 30:
+        raise argparse.ArgumentTypeError("from 0.05 to 30")
+    return value
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    plan = read_plan(sys.argv[1:])
+    signal.signal(signal.SIGTERM, _stop)
+    allow_many_files()
+    try:
+        lines = run(plan)
+    except BenchError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("bench: stopped; nothing is left running", file=sys.stderr)
+        return 130
+    _progress("")
+    print("\n".join(lines))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
