@@ -62,7 +62,7 @@ def connect_raw(port: int, body: bytes) -> Calls:
 
 
 def connect_greenstalk(port: int, body: bytes) -> Calls:
-    import greenstalk  # noqa: PLC0415  (measured alone: see the laws)
+    import greenstalk
 
     client = greenstalk.Client((HOST, port), encoding=None)
 
@@ -80,7 +80,7 @@ def connect_greenstalk(port: int, body: bytes) -> Calls:
 
 
 def connect_beanrow(port: int, body: bytes) -> Calls:
-    from beanrow import Client  # noqa: PLC0415  (as above)
+    from beanrow import Client
 
     client = Client(f"{HOST}:{port}")
 

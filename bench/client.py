@@ -125,8 +125,10 @@ def report(results: Results, fake: Mapping[str, FakeResult]) -> list[str]:
         *EXPLANATION.splitlines(),
         "",
         f"{'':55}    {'/ ' + PEER:<38}{'/ ' + FLOOR}",
-        f"{'operation':10}{'body':>7}  {'client':12}{'ops/s':>9}{'client':>8}{'both':>8}   "
-        + f"{'by CPU':<19}{'by rate':<19}by CPU by rate",
+        (
+            f"{'operation':10}{'body':>7}  {'client':12}{'ops/s':>9}{'client':>8}{'both':>8}   "
+            f"{'by CPU':<19}{'by rate':<19}by CPU by rate"
+        ),
     ]
     for row, runs in results.items():
         lines += [_line(row, client, runs) for client in runs]

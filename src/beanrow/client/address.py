@@ -12,9 +12,7 @@ __all__ = ["DEFAULT_PORT", "Address", "read_address"]
 
 DEFAULT_PORT = 11300
 _SCHEME = "beanstalk://"
-_FORMS = (
-    "allowed are host:port, host, :port, [::1]:port, beanstalk://host:port, unix:/path and embedded:"
-)
+_FORMS = "allowed are host:port, host, :port, [::1]:port, beanstalk://host:port, unix:/path and embedded:"
 _TCP = re.compile(
     r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<host>[^\s:/@?#\[\]]*))(?::(?P<port>[0-9]+))?"
 )
@@ -50,9 +48,7 @@ def read_address(text: str | None = None) -> Address:
     if text is None:
         text = os.environ.get("BEANSTALKD_URL") or "localhost"
     if not isinstance(text, str):
-        raise BadTypeError(
-            f"an address is a str, not {type(text).__name__}: {text!r}; {_FORMS}"
-        )
+        raise BadTypeError(f"an address is a str, not {type(text).__name__}: {text!r}; {_FORMS}")
     if text == "embedded:":
         return Address(embedded=True)
     if text.startswith("unix:"):

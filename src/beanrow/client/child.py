@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from types import TracebackType
+from typing import Self
 
 from beanrow.errors import ConnectFailedError
 from beanrow.protocol.values import MAX_UINT32, whole_number
@@ -83,7 +84,7 @@ class ChildServer:
             process.kill()
             process.wait()
 
-    def __enter__(self) -> ChildServer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

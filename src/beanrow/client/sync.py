@@ -15,7 +15,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from math import ceil
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar, overload
+from typing import TYPE_CHECKING, Self, TypeVar, overload
 
 from beanrow.client.address import Address, read_address
 from beanrow.client.connection import UNKNOWN_LIMIT, Connection, open_socket
@@ -149,7 +149,7 @@ class Client:
         finally:
             self.close()
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Self:
         self.connect()
         return self
 

@@ -46,10 +46,10 @@ class Counters:
         "delayed",
         "job_timeouts",
         "producers",
+        "refused_puts",
         "requests",
         "reserved",
         "total_connections",
-        "total_jobs",
         "urgent",
         "waiting",
         "workers",
@@ -57,7 +57,7 @@ class Counters:
 
     def __init__(self) -> None:
         self.urgent = self.reserved = self.delayed = self.buried = 0
-        self.total_jobs = self.job_timeouts = 0
+        self.refused_puts = self.job_timeouts = 0
         self.connections = self.total_connections = 0
         self.producers = self.workers = self.waiting = 0
         kinds = requests.Request.__args__
@@ -99,7 +99,7 @@ def server_stats(engine: Engine, host: HostFacts, now: int) -> ServerStats:
         cmd_list_tubes_watched=counted[requests.ListTubesWatched],
         cmd_pause_tube=counted[requests.PauseTube],
         job_timeouts=counters.job_timeouts,
-        total_jobs=counters.total_jobs,
+        total_jobs=counted[requests.Put] - counters.refused_puts,
         max_job_size=engine.max_job_size,
         current_tubes=len(engine.tubes),
         current_connections=counters.connections,

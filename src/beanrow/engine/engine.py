@@ -146,17 +146,18 @@ class Engine(Queue):
 
     def _put(self, session: Session, request: requests.Put, now: int) -> bytes:
         priority, delay, ttr, body = request
-        self._make_producer(session)
+        if not session.is_producer:
+            self._make_producer(session)
         job_id = self._next_id
         self._next_id = job_id + 1
         if self.draining:
+            self.counters.refused_puts += 1
             return replies.DRAINING
         tube = session.used
         job = Job(job_id, tube, priority, delay, ttr or 1, body, now)
         self.jobs[job_id] = job
         tube.jobs += 1
         tube.total_jobs += 1
-        self.counters.total_jobs += 1
         if delay:
             self._delay(job, now)
         else:
@@ -169,14 +170,14 @@ class Engine(Queue):
     def _put_unterminated(
         self, session: Session, request: requests.PutUnterminated, now: int
     ) -> bytes:
-        self._make_producer(session)
+        if not session.is_producer:
+            self._make_producer(session)
         self._next_id += 1
         return replies.EXPECTED_CRLF
 
     def _make_producer(self, session: Session) -> None:
-        if not session.is_producer:
-            session.is_producer = True
-            self.counters.producers += 1
+        session.is_producer = True
+        self.counters.producers += 1
 
     def _use(self, session: Session, request: requests.Use, now: int) -> bytes:
         before, tube = session.used, self._tube(request.tube)
@@ -197,7 +198,8 @@ class Engine(Queue):
         return self._reserve_until(session, now + request[0] * SECOND, now)
 
     def _reserve_until(self, session: Session, until: int, now: int) -> bytes | None:
-        self._make_worker(session)
+        if not session.is_worker:
+            self._make_worker(session)
         tube = self._best(session)
         if tube is not None:
             return self._hand(self._take(tube), session, now)
@@ -209,15 +211,15 @@ class Engine(Queue):
         return None
 
     def _make_worker(self, session: Session) -> None:
-        if not session.is_worker:
-            session.is_worker = True
-            self.counters.workers += 1
+        session.is_worker = True
+        self.counters.workers += 1
 
     def _reserve_job(self, session: Session, request: requests.ReserveJob, now: int) -> bytes:
         job = self.jobs.get(request.id)
         if job is None or job.state is RESERVED:
             return replies.NOT_FOUND
-        self._make_worker(session)
+        if not session.is_worker:
+            self._make_worker(session)
         self._take_out_of_turn(job, RESERVED)
         return self._hand(job, session, now)
 

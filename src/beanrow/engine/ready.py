@@ -23,20 +23,21 @@ _STALE_ALLOWED = 1024
 
 
 class _Lane:
-    """The jobs of one priority."""
+    """The jobs of one priority. ``last`` is the highest id that ever stood in the line."""
 
-    __slots__ = ("line", "returned")
+    __slots__ = ("last", "line", "returned")
 
     def __init__(self, job: Job) -> None:
         self.line = deque((job,))
+        self.last = job.id
         self.returned: list[tuple[int, Job]] = []  # a heap: ids that came back to the middle
 
     def push(self, job: Job) -> None:
-        line = self.line
-        if not line or job.id > line[-1].id:
-            line.append(job)
-        elif job.id < line[0].id:
-            line.appendleft(job)
+        if job.id > self.last:
+            self.last = job.id
+            self.line.append(job)
+        elif self.line and job.id < self.line[0].id:
+            self.line.appendleft(job)
         else:
             heappush(self.returned, (job.id, job))
 
@@ -70,17 +71,16 @@ class ReadyQueue:
     def push(self, job: Job) -> None:
         """Add a job that has just become ready."""
         self.count += 1
-        priority = job.priority
-        lane = self._lanes.get(priority)
-        if lane is None:
-            self._lanes[priority] = job
-            heappush(self._priorities, priority)
-        elif isinstance(lane, Job):
-            self._lanes[priority] = lane = _Lane(lane)
-            lane.push(job)
-        elif lane.line and job.id > lane.line[-1].id:  # nearly always: a new job
+        lane = self._lanes.get(job.priority)
+        if lane.__class__ is _Lane and job.id > lane.last:  # nearly always: a new job
+            lane.last = job.id
             lane.line.append(job)
+        elif lane is None:
+            self._lanes[job.priority] = job
+            heappush(self._priorities, job.priority)
         else:
+            if isinstance(lane, Job):
+                self._lanes[job.priority] = lane = _Lane(lane)
             lane.push(job)
 
     def first(self) -> Job | None:

@@ -9,9 +9,9 @@ its ttr and cost 0.3 µs).
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
+from sys import maxsize
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NEVER", "SECOND", "Timers"]
 
-NEVER = sys.maxsize
+NEVER = maxsize
 """Later than any time."""
 SECOND = 1_000_000_000
 """A second in the engine's time."""

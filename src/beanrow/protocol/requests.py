@@ -510,17 +510,17 @@ class RequestStream:
             parsed = _parse(line)
             if parsed is None:
                 return self._unusual_line()
-        if parsed.__class__ is not PutLine:
+        if not isinstance(parsed, PutLine):
             self._start = end + 2
-            return parsed  # type: ignore[return-value]  # not a PutLine: the line above
+            return parsed
         priority, delay, ttr, size, junk = parsed
-        body, end = end + 2, end + 2 + size  # type: ignore[operator]  # of a PutLine
+        body, end = end + 2, end + 2 + size
         if buffer[end : end + 2] == b"\r\n" and size <= self._max_job_size and not junk:
             self._start = end + 2
             return _new(Put, (priority, delay, ttr, buffer[body:end]))  # type: ignore[no-any-return]
         self._start = body
-        self._put = parsed  # type: ignore[assignment]  # it is a PutLine
-        return self._body(parsed)  # type: ignore[arg-type]  # likewise
+        self._put = parsed
+        return self._body(parsed)
 
     def _unusual_line(self) -> Request | None:
         """Go on where no plain line stands: it is incomplete, too long, or has a stray CR.
