@@ -4,15 +4,17 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON ?=
-SEEDS ?= 100
+SEEDS ?= 0:100
 SERVER ?=
 
 VENV := .venv
 PY := $(VENV)/bin/python
 CODE := $(wildcard src tests examples bench)
-# -qq leaves errors. No compiling here: Python does it at first import, for the modules that are used.
+# -qq leaves errors. --no-compile saves the demo a second: Python compiles what is imported.
 PIP := $(PY) -m pip --disable-pip-version-check install -qq --no-compile
 
+# Two installs into one environment would run into each other under `make -j`.
+.NOTPARALLEL:
 .PHONY: help demo test test-long bench simulate lint types pytest format install-daemon clean
 
 help: ## this text
@@ -20,18 +22,18 @@ help: ## this text
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo-installed ## see it work: 2,000 pages fetched by 4 workers (SERVER=host:port: on that server)
-	@$(PY) examples/demo/__main__.py $(if $(SERVER),--server $(SERVER))
+	@$(PY) -m examples.demo $(if $(SERVER),--server $(SERVER))
 
 test: lint types pytest ## lint, mypy --strict and the tests, under 5 minutes
 
 test-long: $(VENV)/.test-installed try-install-daemon ## the tests that take minutes: long loops and histories
 	$(PY) -m pytest -m long --timeout 1800
 
-bench: $(VENV)/.bench-installed install-daemon ## client and server side by side with others
+bench: $(VENV)/.bench-installed install-daemon install-compiler ## client and server side by side with others
 	$(PY) -m bench
 
-simulate: $(VENV)/.test-installed try-install-daemon ## random conversations, compared reply by reply (SEEDS=100)
-	$(PY) -m tests.simulation --seeds $(SEEDS)
+simulate: $(VENV)/.test-installed install-daemon ## random conversations, compared reply by reply (SEEDS=0:100)
+	$(PY) -m tests.differential --seeds $(SEEDS)
 
 lint: $(VENV)/.test-installed ## ruff: rules and format
 	$(PY) -m ruff check --quiet .
@@ -48,12 +50,16 @@ format: $(VENV)/.test-installed ## put the code into the one format
 	$(PY) -m ruff format .
 
 install-daemon: ## the real beanstalkd, by apt when root
-	@tools/install_daemon.sh
+	@tools/apt_install.sh beanstalkd beanstalkd
 
 # Without the daemon the tests still run; those that need it say that they were skipped, and why.
 .PHONY: try-install-daemon
 try-install-daemon:
-	@tools/install_daemon.sh || true
+	@tools/apt_install.sh beanstalkd beanstalkd || true
+
+.PHONY: install-compiler
+install-compiler: # for the load generator of the benchmarks
+	@tools/apt_install.sh gcc gcc libc6-dev
 
 clean: ## remove what make made
 	rm -rf $(VENV) build dist bench/build .mypy_cache .pytest_cache .ruff_cache .hypothesis

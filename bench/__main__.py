@@ -41,17 +41,14 @@ def read_plan(arguments: list[str]) -> Plan:
     return Plan(options.part, options.rounds or rounds, options.seconds or seconds, options.quick)
 
 
-def run(plan: Plan) -> list[str]:
-    """Measure what is asked for; gives the lines of the report."""
-    if plan.part != "server":
-        client.require(client.CLIENTS)
-    client.require([client.OURS])
-    lines = ["beanrow side by side", "", *facts(), _method(plan)]
+def run(plan: Plan) -> None:
+    """Measure what is asked for, and print each part of the report when it is known."""
+    client.require(client.CLIENTS if plan.part != "server" else [client.OURS])
+    _tell(["beanrow side by side", "", *facts(), _method(plan)])
     if plan.part != "client":
-        lines += ["", "", *_server_part(plan)]
+        _tell(["", "", *_server_part(plan)])
     if plan.part != "server":
-        lines += ["", "", *_client_part(plan)]
-    return lines
+        _tell(["", "", *_client_part(plan)])
 
 
 def _method(plan: Plan) -> str:
@@ -73,6 +70,11 @@ def _client_part(plan: Plan) -> list[str]:
     results = client.measure(client.CLIENTS, plan.rounds, plan.seconds, core, _progress)
     fake = client.measure_fake(client.CLIENTS, plan.rounds, core)
     return client.report(results, fake)
+
+
+def _tell(lines: list[str]) -> None:
+    _progress("")
+    print("\n".join(lines), flush=True)
 
 
 def _progress(text: str) -> None:
@@ -104,15 +106,13 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _stop)
     allow_many_files()
     try:
-        lines = run(plan)
+        run(plan)
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("bench: stopped; nothing is left running", file=sys.stderr)
         return 130
-    _progress("")
-    print("\n".join(lines))
     return 0
 
 

@@ -24,10 +24,12 @@ from bench.caller import CLIENTS
 BODY = b"x" * 64
 CALLS = 200
 RUNS = 300
+STATS = b"---\nmax-job-size: 65535\n"  # asked once, before the first put
 REPLIES = {
     b"pu": b"INSERTED 1\r\n",
     b"re": b"RESERVED 1 64\r\n" + BODY + b"\r\n",
     b"de": b"DELETED\r\n",
+    b"st": b"OK %d\r\n%b\r\n" % (len(STATS), STATS),
 }
 
 

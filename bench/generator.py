@@ -14,8 +14,9 @@ SOURCE = Path(__file__).with_name("load.c")
 BUILD = SOURCE.parent / "build"
 FLAGS = ("-O2", "-std=gnu11", "-Wall", "-Wextra")
 WARM_UP = 0.25
-PATIENCE = 60.0
-"""Seconds beyond the timed part for warm-up and draining; load itself gives up far earlier."""
+PATIENCE = 120.0
+"""Seconds beyond the timed part, for warm-up and draining of 128,000 lanes on a slow machine;
+when nothing moves, load itself gives up after 5."""
 
 
 class Load(NamedTuple):

@@ -193,7 +193,8 @@ static void end_window(int64_t now) {
 static void advance(int64_t now) {
     double elapsed = (double)(now - run.phase_began) / (double)SECOND;
     bool full = run.ops >= options.most;
-    bool mixed = run.ops >= (uint64_t)options.connections * options.depth * options.workload->length;
+    uint64_t lanes = (uint64_t)options.connections * options.depth;
+    bool mixed = run.ops >= lanes * options.workload->length;
     if (run.phase == WARMING && (full || (mixed && elapsed >= options.warm_up))) begin_window(now);
     else if (run.phase == TIMED && (full || elapsed >= options.seconds)) end_window(now);
 }
@@ -435,7 +436,7 @@ static int connect_to_server(unsigned number) {
     if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) != 0)
         fail("connection %u to 127.0.0.1:%d: %s", number, options.port, strerror(errno));
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    /* End by a reset: runs of 1,000 connections would leave all ports of the machine in TIME_WAIT. */
+    /* End by a reset: runs of 1,000 connections would leave all our ports in TIME_WAIT. */
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
     fcntl(fd, F_SETFL, O_NONBLOCK);
     return fd;
@@ -490,10 +491,12 @@ static void print_result(void) {
 /* --- the command line --- */
 
 static const char USAGE[] =
-    "usage: load -p PORT -w put|put-random|cycle|mixed [-c CONNECTIONS] [-d DEPTH] [-b BODY_BYTES]\n"
-    "            [-u WARM_UP_SECONDS] [-s SECONDS] [-n MOST_COMMANDS] [-P SERVER_PID]\n"
-    "The server must listen on 127.0.0.1 and be fresh. Warm-up and timed part each end after their\n"
-    "seconds or after MOST_COMMANDS, whichever is first.";
+    "usage: load -p PORT -w put|put-random|cycle|mixed [-c CONNECTIONS] [-d DEPTH]\n"
+    "            [-b BODY_BYTES] [-u WARM_UP_SECONDS] [-s SECONDS] [-n MOST_COMMANDS]\n"
+    "            [-P SERVER_PID]\n"
+    "The server must listen on 127.0.0.1 and be fresh. Warm-up and timed part each end after\n"
+    "their seconds or after MOST_COMMANDS, whichever is first; the warm-up not before each\n"
+    "lane has gone through its workload once.";
 
 static double number_option(const char *text, double low, double high, char name) {
     char *end;

@@ -86,7 +86,7 @@ def report(pair: tuple[Contender, Contender], results: Results) -> list[str]:
         f"{'':28}{theirs:>26}{ours:>28}   {ours} / {theirs}",
         f"{'workload':11}{'conns':>5}{'depth':>6}{'body':>6}"
         + f"{'ops/s':>11}  {'µs/op':>6}{'p99 ms':>9}" * 2
-        + f"   {'by CPU':<19}{'by rate':<19}",
+        + f"   {'by CPU':<19}by rate",
     ]
     lines += [_line(point, *runs) for point, runs in results.items()]
     return lines + _goals(results)
@@ -100,7 +100,7 @@ def _run(program: Path, server: Contender, point: Load, seconds: float, cores: C
 def _line(point: Load, theirs: Sequence[LoadResult], ours: Sequence[LoadResult]) -> str:
     name = f"{point.workload:11}{point.connections:>5}{point.depth:>6}{point.body:>6}"
     by_rate = ratio(ours, theirs, lambda run: run.rate)
-    return f"{name}{_side(theirs)}{_side(ours)}   {_by_cpu(theirs, ours)!s:<19}{by_rate!s:<19}"
+    return f"{name}{_side(theirs)}{_side(ours)}   {_by_cpu(theirs, ours)!s:<19}{by_rate}"
 
 
 def _side(runs: Sequence[LoadResult]) -> str:

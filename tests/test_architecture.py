@@ -202,7 +202,7 @@ def test_what_is_called_planned_is_not_there_yet() -> None:
             for file in ("protocol/values.py", "engine/engine.py")
             for module in (
                 *("asyncio", "logging", "os", "random", "secrets", "select", "selectors"),
-                *("socket", "ssl", "subprocess", "threading", "time"),
+                *("signal", "socket", "ssl", "subprocess", "threading", "time"),
             )
         ),
     ],

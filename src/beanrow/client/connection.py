@@ -32,7 +32,15 @@ from beanrow.errors import (
 )
 from beanrow.protocol import commands
 from beanrow.protocol.commands import Command
-from beanrow.protocol.replies import ReplyStream, reply_end
+from beanrow.protocol.replies import (
+    BURIED,
+    DELETED,
+    RELEASED,
+    TIMED_OUT,
+    TOUCHED,
+    ReplyStream,
+    reply_end,
+)
 
 if TYPE_CHECKING:
     from beanrow.client.trace import Trace
@@ -45,6 +53,8 @@ UNKNOWN_LIMIT = -1
 """Below every body's size, so that one comparison serves before and after it is known."""
 _CHUNK = 65536
 """Bytes read at a time. Above 128 KiB the allocator maps and unmaps memory for each."""
+_WHOLE = frozenset({DELETED, TOUCHED, RELEASED, BURIED, TIMED_OUT})
+"""The commonest replies that are always the same: known at a glance to be whole."""
 
 
 def open_socket(address: Address, timeout: float) -> socket.socket:
@@ -116,10 +126,10 @@ class Connection:
         ``wait`` is how long in seconds the command itself lets the server take; the
         timeout comes on top.
         """
-        end = self._clock() + self._timeout + wait
-        request, trace, sent, reply = command.request, self._trace, 0, b""
-        if trace is not None:
-            trace.said(request)
+        begin = self._clock()
+        request, sent, reply = command.request, 0, b""
+        if self._trace is not None:
+            self._trace.said(request)
         try:
             sent = self._send(request)
             if sent == len(request) <= _CHUNK:
@@ -128,11 +138,11 @@ class Connection:
                 except BlockingIOError:
                     pass  # a reserve may wait longer than the timeout: the clock decides
             else:
-                sent = self._send_rest(request, sent, end)
-            if not reply or reply_end(reply, 0) != len(reply):
-                (reply,) = self._read_on((command,), reply, end)
-            if trace is not None:
-                trace.heard(reply)
+                sent = self._send_rest(request, sent, begin + self._timeout)
+            if reply not in _WHOLE and (not reply or reply_end(reply, 0) != len(reply)):
+                (reply,) = self._read_on((command,), reply, begin + self._timeout + wait)
+            if self._trace is not None:
+                self._trace.heard(reply)
             return command.answer(reply)
         except (CommandError, BeanstalkSignal, StatsParsingError):
             raise  # a whole conversation, and a clear answer

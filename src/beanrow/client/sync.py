@@ -55,7 +55,7 @@ T = TypeVar("T")
 
 _ROUND = 60
 """The longest single wait in seconds: a server that died meanwhile is noticed after it."""
-_ROUNDS = [commands.reserve_with_timeout(wait) for wait in range(_ROUND + 1)]
+_ROUNDS = {wait: commands.reserve_with_timeout(wait) for wait in range(_ROUND + 1)}
 """The reserve commands, by their timeout in seconds; no other one is ever sent."""
 
 
@@ -218,17 +218,28 @@ class Client:
         none is ready). Without it waits for ever, in rounds of a minute. DeadlineSoon is
         raised in place of a job when one held already has less than a second left.
         """
+        command = _ROUNDS.get(timeout) if timeout.__class__ is int else None
+        if command is None or self._on_deadline_soon is not None:
+            return self._reserve_in_rounds(timeout)
+        job = self._ask(command, timeout)
+        if job is not None:
+            job.encoding = self._encoding
+            job.holder = self._connection
+        return job
+
+    def _reserve_in_rounds(self, timeout: Duration | None) -> Job | None:
+        """Reserve where more than one command may be needed: a long wait, or one warned of."""
         left = _ROUND if timeout is None else seconds(timeout, "timeout", MAX_TIMEOUT)
         end = self._clock() + left
-        told = False
+        warned = False
         while True:
-            wait = left if left < _ROUND else _ROUND
+            wait = min(left, _ROUND)
             try:
                 job = self._ask(_ROUNDS[wait], wait)
             except DeadlineSoon as signal:
-                if told or self._on_deadline_soon is None:
+                if warned or self._on_deadline_soon is None:
                     raise
-                told = True
+                warned = True
                 self._on_deadline_soon(signal)
             else:
                 if job is not None:

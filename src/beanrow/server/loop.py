@@ -33,6 +33,8 @@ _OUT = select.POLLOUT
 _HANGUP: int = getattr(select, "POLLRDHUP", 0)  # Linux tells of it without a read
 _READ_SIZE = 64 * 1024
 _ACCEPTS_A_TURN = 64
+_LONGEST_WAIT = 3600.0
+"""In seconds: a ttr may be 136 years, and the system takes 24 days of milliseconds."""
 
 
 def wall_clock() -> Callable[[], int]:
@@ -261,7 +263,7 @@ class Loop:
         deadline = self.engine.next_deadline()
         if deadline is None:
             return None
-        return max(0, deadline - self._clock()) / 1e9
+        return min(max(0, deadline - self._clock()) / 1e9, _LONGEST_WAIT)
 
     def _say_all(self) -> None:
         """Say what is in the outbox, then go on where a reply had been waited for."""
