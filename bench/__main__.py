@@ -53,7 +53,7 @@ def run(plan: Plan) -> None:
 
 def _method(plan: Plan) -> str:
     return (
-        f"method    median of {plan.rounds} rounds of {plan.seconds:g} s, taking turns; pinned to"
+        f"method    medians; rounds: {plan.rounds}, of {plan.seconds:g} s; taking turns; pinned to"
         " cores; fresh processes"
     )
 

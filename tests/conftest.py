@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterator
 
 import pytest
+
 from tests.servers import Daemon, OurServer, Server, find_daemon
 
 DAEMON_FIXTURES = {"daemon", "fresh_daemon", "start_daemon"}

@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 
 TUBES = ["default", "a", "b.c", "12145", "null", "x" * 200]
 NO_TUBES = ["-a", "", "x" * 201, "a b", "ü", "a\tb", "a,b"]
+ENOUGH = 20_000  # bytes behind a reserve that waits: more might fill the buffers of the daemon
 LONG = 1_000_000  # seconds: never over while a conversation lasts
 BLOCKING = re.compile(rb"reserve(-with-timeout [1-9]\d*)?\r\n")
 
@@ -23,6 +24,8 @@ ON_PURPOSE = re.compile(
     rb"quit[^\r ]|kick [ \t\v\f]*-|reserve-with-timeout(?! *\d{1,9}\r\n)|HTTP/", re.IGNORECASE
 )
 """What is answered otherwise than by daemon 1.12: the list is docs/compatibility.md."""
+ENDLESS = re.compile(rb"put +\d+ +\d+ +\d+ +\d{6,10}\D")
+"""A put, garbled into one that announces up to 4 GiB."""
 
 
 class Send(NamedTuple):
@@ -55,7 +58,7 @@ class View(Protocol):
     """What the generator may know of the state so far."""
 
     def is_waiting(self, connection: int) -> bool: ...
-    def has_more(self, connection: int) -> bool: ...
+    def backlog(self, connection: int) -> int: ...
     def may_wait(self, connection: int) -> bool: ...
     def missing(self) -> tuple[int, int]: ...
     def recent_ids(self) -> list[int]: ...
@@ -86,13 +89,24 @@ class Conversation:
         chance = pick.random()
         # What stands behind a waiting reserve when its connection is closed may or may not be done:
         # no server can tell a close from a half-close before it has answered.
-        if chance < 0.01 and not view.has_more(connection):
+        if chance < 0.01 and not view.backlog(connection):
             return Reconnect(connection)
-        if chance < 0.015:
+        # With more behind the wait the daemon sometimes notices a half-close only seconds later.
+        if chance < 0.015 and not view.backlog(connection):
             return HalfClose(connection)
+        # Two that go on at the same time would take turns that no protocol fixes: one at most.
+        pipelining = [i for i in range(self._connections) if view.backlog(i)]
+        if pipelining and view.is_waiting(connection):
+            connection = pipelining[0]
+        if self._timed and view.is_waiting(connection):
+            return Sleep(1.5)  # what goes on at a time-out would race with other time-outs
+        if view.is_waiting(connection) and view.backlog(connection) > ENOUGH:
+            connection = (connection + 1) % self._connections
+            if view.is_waiting(connection):
+                return Reconnect(connection)
         while True:
             packet = self._packet(connection, view)
-            if not ON_PURPOSE.search(packet):
+            if not ON_PURPOSE.search(packet) and not ENDLESS.search(packet):
                 return Send(connection, self._pieces(packet))
 
     def _pieces(self, packet: bytes) -> tuple[bytes, ...]:
@@ -106,11 +120,11 @@ class Conversation:
         pick = self._random
         if view.is_waiting(connection):
             return b"".join(self._instant(view) for _ in range(pick.randint(1, 2)))
-        if pick.random() < 0.12 and view.may_wait(connection):
-            behind = self._instant(view) if pick.random() < 0.3 else b""
-            return self._blocking() + behind
         # Whoever is woken goes on with what it pipelined, in turns that no protocol fixes.
-        others_go_on = any(view.has_more(number) for number in range(self._connections))
+        others_go_on = any(view.backlog(number) for number in range(self._connections))
+        if pick.random() < 0.12 and view.may_wait(connection):
+            alone = self._timed or others_go_on or pick.random() < 0.7
+            return self._blocking() + (b"" if alone else self._instant(view))
         count = 1 if others_go_on or pick.random() < 0.7 else pick.randint(2, 12)
         return b"".join(self._instant(view) for _ in range(count))
 
@@ -152,7 +166,7 @@ class Conversation:
     def _delay(self) -> int:
         if self._timed:
             return self._random.choice([0, 0, 1, 2])
-        return self._random.choice([0, 0, 0, LONG, LONG + 1])
+        return self._random.choice([0, 0, 0, LONG, 2 * LONG])
 
     def _put(self, view: View) -> bytes:
         pick = self._random

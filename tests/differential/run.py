@@ -129,9 +129,9 @@ class Twin:
     def is_waiting(self, connection: int) -> bool:
         return self.connections[connection].session.waiting
 
-    def has_more(self, connection: int) -> bool:
-        """Whether requests stand behind a reserve that waits."""
-        return self.connections[connection]._stream.buffered > 0
+    def backlog(self, connection: int) -> int:
+        """Bytes of requests that stand behind a reserve that waits."""
+        return self.connections[connection]._stream.buffered
 
     def may_wait(self, connection: int) -> bool:
         """Whether no other waiter shares a tube: which one is served, the daemon leaves open."""
@@ -191,8 +191,11 @@ class Run:
             case Send(number, pieces):
                 for piece in pieces:
                     self._twin.send(number, piece)
-                    for peers in self._peers:
-                        peers[number].socket.sendall(piece)
+                    for server, peers in zip(self._servers, self._peers, strict=True):
+                        try:
+                            peers[number].socket.sendall(piece)
+                        except OSError as error:
+                            self._differ(server, number, b"it reads", str(error).encode())
                 self._compare()
             case Reconnect(number):
                 self._replace(number)
@@ -202,12 +205,20 @@ class Run:
                     peers[number].socket.shutdown(socket.SHUT_WR)
                 self._compare()
             case Sleep(seconds):
-                time.sleep(seconds)
-                self._compare()
+                self._compare(self._pass_time(seconds))
 
-    def _compare(self) -> None:
-        """Await from both servers what the twin said, and compare."""
-        told = self._twin.said()
+    def _pass_time(self, seconds: float) -> Replies:
+        """Let real time pass, the twin doing what becomes due when it does."""
+        end = time.monotonic() + seconds
+        told: Replies = []
+        while time.monotonic() < end:
+            time.sleep(0.005)  # the daemon has no clock but the real one
+            told += self._twin.said()
+        return told
+
+    def _compare(self, before: Replies | None = None) -> None:
+        """Await from both servers what the twin said, ``before`` and now, and compare."""
+        told = [*(before or []), *self._twin.said()]
         for server, peers in zip(self._servers, self._peers, strict=True):
             for number, expected in told:
                 reply = peers[number].reply()
@@ -283,11 +294,6 @@ class Run:
     def _differ(self, server: Server, number: int, twin: bytes, server_reply: bytes | None) -> None:
         kind = "the daemon" if isinstance(server, Daemon) else "our server"
         twin, server_reply = without_common_lines(twin, server_reply)
-        for each, peers in zip(self._servers, self._peers, strict=True):
-            for one, peer in enumerate(peers):
-                peer.socket.settimeout(0.05)
-                while reply := peer.reply():
-                    self._log.append(f"    {one} < {cut(reply)} by {type(each).__name__}, unread")
         lines = "\n".join(self._log)
         raise Difference(
             f"{lines}\nconnection {number}: the twin says {cut(twin)}\n"

@@ -22,22 +22,26 @@ _STALE_ALLOWED = 64
 
 
 class DelayedQueue:
-    """Delayed jobs by (end of the delay, id). ``count`` is how many there are.
+    """Delayed jobs by the end of their delay. ``count`` is how many there are.
 
+    Jobs that were delayed in the same turn, and so end at the same time, leave in the order
+    in which they came: that is how their times would have differed.
     A job that leaves out of turn stays as a stale entry until it comes up, or until
     stale entries outnumber the live ones.
     """
 
-    __slots__ = ("_heap", "count")
+    __slots__ = ("_heap", "_serial", "count")
 
     def __init__(self) -> None:
         self.count = 0
+        self._serial = 0
         self._heap: list[tuple[int, int, Job]] = []
 
     def push(self, job: Job) -> None:
         """Add a job whose ``deadline`` is the end of its delay."""
         self.count += 1
-        heappush(self._heap, (job.deadline, job.id, job))
+        self._serial += 1
+        heappush(self._heap, (job.deadline, self._serial, job))
 
     def first(self) -> Job | None:
         """Give the job whose delay ends first, or None."""
@@ -53,8 +57,7 @@ class DelayedQueue:
         """Count out one job that stopped being delayed: its state says so already."""
         self.count -= 1
         if len(self._heap) > 2 * self.count + _STALE_ALLOWED:
-            live = {entry for entry in self._heap if _is_delayed(entry)}
-            self._heap = list(live)
+            self._heap = [entry for entry in self._heap if _is_delayed(entry)]
             heapify(self._heap)
 
 

@@ -265,6 +265,11 @@ _RELEASE = re.compile(rb" *(\d+) +(\d+) +(\d+)\Z")
 _BURY = re.compile(rb" *(\d+) +(\d+)\Z")
 _KICK = re.compile(rb"[ \t\n\v\f\r]*\+?(\d+)")
 _PAUSE_TUBE = re.compile(rb" *([%b]+) +(\d+)\Z" % TUBE_NAME_BYTES)
+_HTTP = re.compile(rb"[A-Z]+ .* HTTP/1\.[01]\Z|(host|content-length): ", re.IGNORECASE)
+"""A browser that a web page has sent here: the page has chosen the body, which must not be
+carried out. A page also chooses how long the first line is, and so whether it and the line
+behind it can be read: hence the headers that come before each body.
+"""
 
 _new: Any = tuple.__new__
 # Making a NamedTuple by its own constructor takes 250 ns, this way 100; used where
@@ -289,7 +294,7 @@ def parse_line(line: bytes) -> Parsed:
     for prefix, parse in _BY_PREFIX:
         if line.startswith(prefix):
             return parse(line[len(prefix) :])
-    return _UNKNOWN_COMMAND
+    return Quit() if _HTTP.match(line) else _UNKNOWN_COMMAND
 
 
 def _parse_put(rest: bytes) -> Parsed:
