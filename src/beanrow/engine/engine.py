@@ -131,7 +131,6 @@ class Engine(Queue):
         if session.waiting:
             self._stop_waiting(session)
         self._timers.cancel(session)
-        self._timers.compact(self.counters.connections + len(self.tubes))
         session.used.using -= 1
         for tube in session.watched:
             tube.watching -= 1

@@ -76,7 +76,7 @@ class Queue:
         session.soonest = min(job.deadline for job in held.values()) if held else NEVER
         when = session.soonest
         if session.waiting:
-            when = min(when - _MARGIN, session.wait_until)
+            when = min(when - _MARGIN, session.wait_until) if held else session.wait_until
         self._timers.set(session, when)
 
     def _deadline_soon(self, session: Session, now: int) -> bool:
@@ -197,6 +197,7 @@ class Queue:
     def _forget(self, job: Job) -> None:
         """Drop a job that has been taken from everywhere else."""
         del self.jobs[job.id]
+        job.body = b""  # a stale entry of a queue may keep the job for long
         tube = job.tube
         tube.jobs -= 1
         if not tube.jobs:
@@ -244,6 +245,7 @@ class Queue:
             last.place = tube.place
             self.tube_order[tube.place] = last
         self._timers.cancel(tube)
+        tube.let_go()
 
 
 def _next_job(tube: Tube) -> tuple[int, int]:

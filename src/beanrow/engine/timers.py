@@ -28,24 +28,38 @@ _STALE_ALLOWED = 1024
 
 
 class Timers:
-    """Alarms by time. Those that go off at the same time go off in the order of their setting."""
+    """Alarms by time. Those that go off at the same time go off in the order of their setting.
 
-    __slots__ = ("_heap", "_serial")
+    An alarm that was brought forward or cancelled stays as a stale entry until its time,
+    or until the stale entries outnumber the live ones.
+    """
+
+    __slots__ = ("_heap", "_serial", "_stale")
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, Session | Tube]] = []
         self._serial = 0
+        self._stale = 0
 
     def set(self, subject: Session | Tube, when: int) -> None:
         """See that ``subject`` is looked at by ``when``."""
         if when < subject.alarm:
+            self.cancel(subject)
             subject.alarm = when
             self._serial += 1
             heappush(self._heap, (when, self._serial, subject))
 
     def cancel(self, subject: Session | Tube) -> None:
-        """Forget ``subject``: it is gone."""
+        """Take back the alarm of ``subject``, if it has one."""
+        if subject.alarm == NEVER:
+            return
         subject.alarm = NEVER
+        self._stale += 1
+        if self._stale > _STALE_ALLOWED and 2 * self._stale > len(self._heap):
+            live = {entry[2]: entry for entry in self._heap if entry[2].alarm == entry[0]}
+            self._heap[:] = live.values()
+            heapify(self._heap)
+            self._stale = 0
 
     def next(self) -> int:
         """Tell when the first alarm goes off; NEVER if none is set. It may be a stale one."""
@@ -59,9 +73,5 @@ class Timers:
             if subject.alarm == when:
                 subject.alarm = NEVER
                 yield subject
-
-    def compact(self, subjects: int) -> None:
-        """Drop stale entries once they outnumber the ``subjects`` that exist."""
-        if len(self._heap) > 2 * subjects + _STALE_ALLOWED:
-            self._heap[:] = [entry for entry in self._heap if entry[2].alarm == entry[0]]
-            heapify(self._heap)
+            else:
+                self._stale -= 1

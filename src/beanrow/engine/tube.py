@@ -27,7 +27,8 @@ class DelayedQueue:
     Jobs that were delayed in the same turn, and so end at the same time, leave in the order
     in which they came: that is how their times would have differed.
     A job that leaves out of turn stays as a stale entry until it comes up, or until
-    stale entries outnumber the live ones.
+    stale entries outnumber the live ones. Its count of reservations tells a stale entry
+    from a live one: only a job that was reserved again can be delayed again.
     """
 
     __slots__ = ("_heap", "_serial", "count")
@@ -35,21 +36,20 @@ class DelayedQueue:
     def __init__(self) -> None:
         self.count = 0
         self._serial = 0
-        self._heap: list[tuple[int, int, Job]] = []
+        self._heap: list[tuple[int, int, int, Job]] = []
 
     def push(self, job: Job) -> None:
         """Add a job whose ``deadline`` is the end of its delay."""
         self.count += 1
         self._serial += 1
-        heappush(self._heap, (job.deadline, self._serial, job))
+        heappush(self._heap, (job.deadline, self._serial, job.reserves, job))
 
     def first(self) -> Job | None:
         """Give the job whose delay ends first, or None."""
         heap = self._heap
         while heap:
-            deadline, _, job = heap[0]
-            if job.state is DELAYED and job.deadline == deadline:
-                return job
+            if _is_delayed(heap[0]):
+                return heap[0][3]
             heappop(heap)
         return None
 
@@ -61,9 +61,9 @@ class DelayedQueue:
             heapify(self._heap)
 
 
-def _is_delayed(entry: tuple[int, int, Job]) -> bool:
-    deadline, _, job = entry
-    return job.state is DELAYED and job.deadline == deadline
+def _is_delayed(entry: tuple[int, int, int, Job]) -> bool:
+    job = entry[3]
+    return job.state is DELAYED and job.reserves == entry[2]
 
 
 class Tube:
@@ -101,6 +101,15 @@ class Tube:
         self.cmd_delete = self.cmd_pause_tube = 0
         self.pause = self.paused_until = 0
         self.alarm = NEVER
+
+    def let_go(self) -> None:
+        """Drop the stale entries of a tube that is gone: they lead back to it.
+
+        No reference count would ever free that circle, and a server may run without the
+        garbage collector.
+        """
+        self.ready = ReadyQueue()
+        self.delayed = DelayedQueue()
 
     def __repr__(self) -> str:
         return f"<tube {self.name}, {self.jobs} jobs>"

@@ -508,7 +508,7 @@ class RequestStream:
         buffer, start = self._buffer, self._start
         end = buffer.find(b"\r\n", start, start + MAX_LINE)
         if end < 0 or self._in_long_line:
-            return self._unusual_line()
+            return None if start == len(buffer) else self._unusual_line()
         line = buffer[start:end]
         parsed = _known_lines.get(line)
         if parsed is None:

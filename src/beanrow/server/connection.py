@@ -24,45 +24,50 @@ _MOST_AHEAD = 64 * 1024
 class Connection:
     """A session of an engine, fed with bytes. ``now`` is the engine's time."""
 
-    __slots__ = ("_ended", "_engine", "_stream", "session")
+    __slots__ = ("_ended", "_engine", "_execute", "_feed", "_next", "_stream", "session")
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._stream = RequestStream(engine.max_job_size)
+        self._feed = self._stream.feed
+        self._next = self._stream.next
+        self._execute = engine.execute
         self._ended = False
         self.session = engine.open()
 
     def receive(self, data: bytes, now: int) -> bool:
-        """Take bytes from the peer and carry out a share of what they ask, as ``advance``."""
-        self._stream.feed(data)
-        return self.advance(now)
+        """Take bytes from the peer and carry out a share of what it asks.
 
-    def end(self, now: int) -> bool:
-        """Note that the peer sends no more, and go on as ``advance``."""
-        self._ended = True
-        self._engine.half_close(self.session)
-        return self.advance(now)
-
-    def advance(self, now: int) -> bool:
-        """Carry out a share of what was received; tells whether there is more to do at once.
-
-        Sets ``session.closing`` once the peer has ended and all it sent is done.
+        Tells whether there is more to do at once. Sets ``session.closing`` when the peer
+        has ended and all it sent is done.
         """
+        self._feed(data)
         session = self.session
         if session.waiting or session.closing:
             return False
-        next_request, execute = self._stream.next, self._engine.execute
+        next_request, execute = self._next, self._execute
         share = _SHARE
         while share > 0:
             request = next_request()
             if request is None:
-                session.closing = self._ended
+                if self._ended:
+                    session.closing = True
                 return False
             reply = execute(session, request, now)
             if reply is None:
                 return False
             share -= len(reply) + _COMMAND
         return True
+
+    def advance(self, now: int) -> bool:
+        """Go on with what was received before, as ``receive``."""
+        return self.receive(b"", now)
+
+    def end(self, now: int) -> bool:
+        """Note that the peer sends no more, and go on as ``receive``."""
+        self._ended = True
+        self._engine.half_close(self.session)
+        return self.receive(b"", now)
 
     @property
     def full(self) -> bool:

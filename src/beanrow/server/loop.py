@@ -45,24 +45,37 @@ def wall_clock() -> Callable[[], int]:
 
 
 class _Poller:
-    """epoll where there is one, poll elsewhere; both know the same event bits."""
+    """epoll where there is one, poll elsewhere; both know the same event bits.
+
+    ``wait(seconds)`` gives the descriptors that are ready, as (descriptor, events).
+    """
+
+    register: Callable[[int, int], None]
+    modify: Callable[[int, int], None]
+    unregister: Callable[[int], None]
+    wait: Callable[[float | None], list[tuple[int, int]]]
+    close: Callable[[], None]
 
     def __init__(self) -> None:
-        self._poller = select.epoll() if hasattr(select, "epoll") else select.poll()
-        self.register: Callable[[int, int], None] = self._poller.register
-        self.modify: Callable[[int, int], None] = self._poller.modify
-        self.unregister: Callable[[int], None] = self._poller.unregister
+        if hasattr(select, "epoll"):
+            epoll = select.epoll()
+            self.register, self.modify = epoll.register, epoll.modify
+            self.unregister, self.wait, self.close = epoll.unregister, epoll.poll, epoll.close
+        else:
+            poll = select.poll()
+            self.register, self.modify = poll.register, poll.modify
+            self.unregister, self.wait = poll.unregister, _in_milliseconds(poll.poll)
+            self.close = _nothing
 
-    def wait(self, seconds: float | None) -> list[tuple[int, int]]:
-        """Give the descriptors that are ready, as (descriptor, events)."""
-        if hasattr(select, "epoll") and isinstance(self._poller, select.epoll):
-            return self._poller.poll(seconds)
-        return self._poller.poll(None if seconds is None else ceil(seconds * 1000))
 
-    def close(self) -> None:
-        """Give epoll's own descriptor back."""
-        if hasattr(select, "epoll") and isinstance(self._poller, select.epoll):
-            self._poller.close()
+def _in_milliseconds(
+    poll: Callable[[int | None], list[tuple[int, int]]],
+) -> Callable[[float | None], list[tuple[int, int]]]:
+    return lambda seconds: poll(None if seconds is None else ceil(seconds * 1000))
+
+
+def _nothing() -> None:
+    """Close what holds nothing."""
 
 
 class _Link:
@@ -72,6 +85,9 @@ class _Link:
         "_connection",
         "_events",
         "_loop",
+        "_receive",
+        "_recv",
+        "_send",
         "_socket",
         "_unsent",
         "fd",
@@ -82,8 +98,11 @@ class _Link:
     def __init__(self, loop: Loop, sock: socket.socket) -> None:
         self._loop = loop
         self._socket = sock
+        self._recv = sock.recv
+        self._send = sock.send
         self.fd = sock.fileno()
         self._connection = Connection(loop.engine)
+        self._receive = self._connection.receive
         self.session = self._connection.session
         self.session.owner = self
         self._unsent = memoryview(b"")
@@ -94,24 +113,24 @@ class _Link:
         """Do what the socket is ready for."""
         if events & _OUT:
             self._send_rest()
-        elif events & _HANGUP and not self._events & _IN:
+            return
+        if events & _HANGUP and not self._events & _IN:
             self._loop.engine.half_close(self.session)
-        else:
-            self._read()
-
-    def _read(self) -> None:
+            return
         try:
-            data = self._socket.recv(_READ_SIZE)
+            data = self._recv(_READ_SIZE)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
             self.close()
             return
-        if data:
-            more = self._connection.receive(data, self._loop.now)
-        else:
-            more = self._connection.end(self._loop.now)
-        self._go_on(more, ended=not data)
+        if not data:
+            self._go_on(self._connection.end(self._loop.now), ended=True)
+            return
+        more = self._receive(data, self._loop.now)
+        session = self.session
+        if more or session.waiting or session.closing or self._events != _IN:
+            self._go_on(more)
 
     def advance(self) -> None:
         """Carry out more of what was received before."""
@@ -141,7 +160,7 @@ class _Link:
             self._unsent = memoryview(bytes(self._unsent) + data)
             return
         try:
-            sent = self._socket.send(data)
+            sent = self._send(data)
         except (BlockingIOError, InterruptedError):
             sent = 0
         except OSError:
@@ -155,7 +174,7 @@ class _Link:
 
     def _send_rest(self) -> None:
         try:
-            sent = self._socket.send(self._unsent)
+            sent = self._send(self._unsent)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
