@@ -341,9 +341,7 @@ def without_common_lines(ours: bytes, theirs: bytes | None) -> tuple[bytes, byte
     if len(one) < 3 or len(one) != len(other):
         return ours, theirs
     is_server = any(line.startswith(b"cmd-put: ") for line in one)
-    pairs = [
-        pair for pair in zip(one, other, strict=True) if not _same_line(*pair, is_server)
-    ]
+    pairs = [pair for pair in zip(one, other, strict=True) if not _same_line(*pair, is_server)]
     return b"\n".join(mine for mine, _ in pairs), b"\n".join(their for _, their in pairs)
 
 

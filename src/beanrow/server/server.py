@@ -114,8 +114,7 @@ class Server:
             self._loop.listen(listener)
 
     def run(self) -> None:
-        """Serve until SIGTERM or SIGINT; SIGUSR1 begins drain mode, as in the daemon."""
-        self._take_signals()
+        """Serve until told to stop."""
         # Jobs are never part of a cycle, and walking a million of them costs 350 ms.
         gc.disable()
         try:
@@ -145,7 +144,11 @@ class Server:
             except ProcessLookupError:
                 self._loop.stop()
 
-    def _take_signals(self) -> None:
+    def take_signals(self) -> None:
+        """Stop at SIGTERM and SIGINT; begin drain mode at SIGUSR1, as the daemon does.
+
+        To be called before anybody is told of this server: a signal would end it.
+        """
         wake_up, waker = socket.socketpair()
         wake_up.setblocking(False)
         waker.setblocking(False)

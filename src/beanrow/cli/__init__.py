@@ -1,0 +1,1 @@
+"""The command line ``beanrow``: the top layer, one module for each verb or noun."""

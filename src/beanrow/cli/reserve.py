@@ -1,0 +1,86 @@
+"""The verb ``reserve``: take a job, print it, then finish it.
+
+Law: a job is deleted, released or buried only after its body was written; if that fails it is
+released, and whatever else happens the server puts it back when the connection ends.
+"""
+
+from __future__ import annotations
+
+import click
+
+from beanrow.cli.exits import NothingThereError
+from beanrow.cli.options import TIMEOUT, TUBE, connected, shared_options
+from beanrow.cli.output import write_job
+from beanrow.client.address import Address
+from beanrow.client.sync import Client
+from beanrow.errors import BuriedJob, NotFoundError
+from beanrow.protocol.values import Job
+
+__all__ = ["reserve"]
+
+_DEFAULT = "default"
+
+
+@click.command(
+    epilog="""\b
+Example:
+  beanrow reserve --tube emails --timeout 5 --delete"""
+)
+@click.option(
+    "--tube", "tubes", type=TUBE, multiple=True, help="May be repeated. Default: default."
+)
+@click.option("--timeout", type=TIMEOUT, help="Wait so long for a job. Default: for ever.")
+@click.option("--delete", is_flag=True, help="Delete the job after printing it.")
+@click.option("--release", is_flag=True, help="Put it back (the default: nothing is lost).")
+@click.option("--bury", is_flag=True, help="Set it aside until it is kicked.")
+@shared_options
+def reserve(
+    tubes: tuple[str, ...],
+    timeout: int | None,
+    delete: bool,
+    release: bool,
+    bury: bool,
+    server: Address,
+    as_json: bool,
+) -> None:
+    """Reserve a job, print its body, then release, delete or bury it."""
+    if delete + release + bury > 1:
+        raise click.UsageError("give only one of --delete, --release and --bury")
+    tubes = tubes or (_DEFAULT,)
+    with connected(server) as client:
+        _watch(client, tubes)
+        job = client.reserve() if timeout is None else client.reserve(timeout)
+        if job is None:
+            raise NothingThereError(
+                f"no job to reserve within {timeout} s in tube {', '.join(tubes)}; "
+                "'beanrow tubes' shows where jobs are"
+            )
+        stats = client.stats_job(job)
+        try:
+            write_job(job, stats.tube, as_json)
+        except OSError as error:
+            _release(client, job, stats.pri)
+            error.add_note(f"job {job.id} was released")
+            raise
+        try:
+            if delete:
+                client.delete(job)
+            elif bury:
+                client.bury(job, priority=stats.pri)
+            else:
+                _release(client, job, stats.pri)
+        except NotFoundError as error:
+            error.add_note(f"the ttr of job {job.id}, {stats.ttr} s, ran out while it was printed")
+            raise
+
+
+def _watch(client: Client, tubes: tuple[str, ...]) -> None:
+    for tube in tubes:
+        client.watch(tube)
+    if _DEFAULT not in tubes:
+        client.ignore(_DEFAULT)
+
+
+def _release(client: Client, job: Job, priority: int) -> None:
+    if not client.release(job, priority=priority):
+        raise BuriedJob(job.id)

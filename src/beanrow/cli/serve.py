@@ -1,0 +1,22 @@
+"""The verb ``serve``: the server, with the daemon's own flags."""
+
+from __future__ import annotations
+
+import click
+
+__all__ = ["serve"]
+
+
+@click.command(
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)
+@click.argument("flags", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def serve(ctx: click.Context, flags: tuple[str, ...]) -> int:
+    """Start a server, with the daemon's own flags."""
+    if ctx.obj is not None:
+        raise click.UsageError("serve takes no --server: say where to listen with -l and -p")
+    from beanrow.server.__main__ import main  # the other verbs need no server
+
+    return main(list(flags), prog="beanrow serve")
