@@ -1,7 +1,6 @@
-"""A worker: takes URLs from a tube, fetches them, and tells what it found.
+"""A worker: reserves URLs, fetches them, and prints what it found as lines of JSON.
 
 Start as many as you like, on as many machines: python -m examples.fetch_worker --server HOST:PORT
-Each page found or failed is a line of JSON. A worker leaves when the tube has no more to give.
 """
 
 import argparse
@@ -15,28 +14,25 @@ from beanrow import Client, Job
 
 TUBE = "URLs-to-fetch"
 ATTEMPTS = 3
-MOST_SECONDS = 30  # for one page; well below the ttr, after which the job is given to another
+MOST_SECONDS = 30  # for one page; less than the ttr, after which another worker gets the job
 
 
 class Page(HTMLParser):
-    """The title and the links of an HTML page, which may come in pieces."""
-
     def __init__(self) -> None:
         super().__init__()
-        self.title = ""
+        self.title, self.in_title = "", False
         self.links: list[str] = []
-        self._in_title = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self._in_title = tag == "title"
+        self.in_title = tag == "title"
         if tag == "a":
             self.links += [value for name, value in attrs if name == "href" and value]
 
     def handle_endtag(self, tag: str) -> None:
-        self._in_title = False
+        self.in_title = False
 
     def handle_data(self, data: str) -> None:
-        if self._in_title:
+        if self.in_title:
             self.title += data
 
 
@@ -45,8 +41,7 @@ def fetch(http: httpx.Client, url: str) -> Page:
     with http.stream("GET", url) as response:
         if not response.is_success:
             raise ValueError(f"HTTP {response.status_code} {response.reason_phrase}")
-        kind = response.headers.get("content-type", "of no type")
-        if "html" not in kind:
+        if "html" not in (kind := response.headers.get("content-type", "of no type")):
             raise ValueError(f"not HTML but {kind}")
         for text in response.iter_text():
             page.feed(text)
@@ -57,35 +52,25 @@ def fetch(http: httpx.Client, url: str) -> Page:
 
 
 def work(client: Client, http: httpx.Client, job: Job) -> None:
-    url = job.body.decode(errors="replace")
     try:
-        page = fetch(http, url)
-    except Exception as error:  # noqa: BLE001  (no page, whatever is in it, may end the worker)
-        give_back(client, job, url, str(error) or repr(error))
+        page = fetch(http, job.text)
+    except Exception as error:  # noqa: BLE001  (whatever is wrong with a page, the next one waits)
+        stats = client.stats_job(job)
+        attempt = 1 + stats.releases + stats.timeouts
+        if attempt < ATTEMPTS:
+            tell(job, "released", error=str(error) or repr(error))
+            client.release(job, priority=stats.pri, delay=attempt)
+        else:
+            tell(job, "buried", error=str(error) or repr(error))
+            client.bury(job, priority=stats.pri)
     else:
-        tell(job, url, "done", title=page.title.strip(), links=page.links)
-        client.delete(job)  # last: a worker that dies before this has its job done by another
+        tell(job, "done", title=page.title.strip(), links=page.links)
+        client.delete(job)  # last: if this worker dies before it, another one gets the job
 
 
-def give_back(client: Client, job: Job, url: str, error: str) -> None:
-    """Release the job for another attempt, later each time; bury it after the last one."""
-    stats = client.stats_job(job)
-    attempt = 1 + stats.releases + stats.timeouts
-    if attempt < ATTEMPTS:
-        tell(job, url, "released", error=error)
-        client.release(job, priority=stats.pri, delay=attempt)
-    else:
-        tell(job, url, "buried", error=error)
-        client.bury(job, priority=stats.pri)
-
-
-def tell(job: Job, url: str, outcome: str, **found: object) -> None:
+def tell(job: Job, outcome: str, **found: object) -> None:
+    url = job.body.decode(errors="replace")
     print(json.dumps({"job": job.id, "url": url, "outcome": outcome, **found}), flush=True)
-
-
-def is_finished(client: Client) -> bool:
-    tube = client.stats_tube(TUBE)
-    return not (tube.current_jobs_ready or tube.current_jobs_delayed or tube.current_jobs_reserved)
 
 
 def main() -> None:
@@ -96,11 +81,12 @@ def main() -> None:
         client.watch(TUBE)
         client.ignore("default")
         while True:
-            job = client.reserve(timeout=1)
-            if job is not None:
+            if (job := client.reserve(timeout=1)) is not None:
                 work(client, http, job)
-            elif is_finished(client):
-                break
+                continue
+            tube = client.stats_tube(TUBE)
+            if not tube.current_jobs_ready + tube.current_jobs_delayed + tube.current_jobs_reserved:
+                break  # and nothing will come back
 
 
 if __name__ == "__main__":

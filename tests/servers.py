@@ -135,7 +135,16 @@ class OurServer:
         self.host = HOST
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed by stop)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "beanrow.server", "-p", "0", "--announce", "--with-parent", *args],
+            [
+                sys.executable,
+                "-m",
+                "beanrow.server",
+                "-p",
+                "0",
+                "--announce",
+                "--with-parent",
+                *args,
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,

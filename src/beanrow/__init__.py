@@ -40,11 +40,10 @@ from beanrow.errors import (
 from beanrow.protocol.commands import BuriedId
 from beanrow.protocol.stats import JobStats, ServerStats, TubeStats
 from beanrow.protocol.values import Duration, Job
+from beanrow.version import __version__
 
 if TYPE_CHECKING:
     from beanrow.client.child import ChildServer as EmbeddedServer
-
-__version__ = "0.1.0"
 
 __all__ = [
     "BadFormatError",

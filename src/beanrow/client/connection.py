@@ -32,15 +32,7 @@ from beanrow.errors import (
 )
 from beanrow.protocol import commands
 from beanrow.protocol.commands import Command
-from beanrow.protocol.replies import (
-    BURIED,
-    DELETED,
-    RELEASED,
-    TIMED_OUT,
-    TOUCHED,
-    ReplyStream,
-    reply_end,
-)
+from beanrow.protocol.replies import ReplyStream
 
 if TYPE_CHECKING:
     from beanrow.client.trace import Trace
@@ -53,8 +45,6 @@ UNKNOWN_LIMIT = -1
 """Below every body's size, so that one comparison serves before and after it is known."""
 _CHUNK = 65536
 """Bytes read at a time. Above 128 KiB the allocator maps and unmaps memory for each."""
-_WHOLE = frozenset({DELETED, TOUCHED, RELEASED, BURIED, TIMED_OUT})
-"""The commonest replies that are always the same: known at a glance to be whole."""
 
 
 def open_socket(address: Address, timeout: float) -> socket.socket:
@@ -126,29 +116,41 @@ class Connection:
         ``wait`` is how long in seconds the command itself lets the server take; the
         timeout comes on top.
         """
-        begin = self._clock()
-        request, sent, reply = command.request, 0, b""
-        if self._trace is not None:
-            self._trace.said(request)
+        begin, sent, reply = self._clock(), 0, b""
         try:
-            sent = self._send(request)
-            if sent == len(request) <= _CHUNK:
-                try:
+            if self._trace is None:
+                sent = self._send(command.request)
+                if sent == len(command.request):
                     reply = self._recv(_CHUNK)
-                except BlockingIOError:
-                    pass  # a reserve may wait longer than the timeout: the clock decides
-            else:
-                sent = self._send_rest(request, sent, begin + self._timeout)
-            if reply not in _WHOLE and (not reply or reply_end(reply, 0) != len(reply)):
-                (reply,) = self._read_on((command,), reply, begin + self._timeout + wait)
+                    return command.read(command, reply)
+        except (CommandError, BeanstalkSignal, StatsParsingError):
+            raise  # a whole conversation, and a clear answer
+        except (BadReplyError, ValueError, BlockingIOError):
+            pass  # the reply is not whole, or not there yet
+        except OSError as error:
+            self.close()
+            raise self._lost(command, error, sent == len(command.request)) from error
+        except BaseException:
+            self.close()
+            raise
+        return self._converse_on(command, sent, reply, begin + self._timeout, wait)
+
+    def _converse_on(
+        self, command: Command[T], sent: int, reply: bytes, end: float, wait: float
+    ) -> T:
+        """Go on with a conversation of more than one write and one read, or a traced one."""
+        request = command.request
+        try:
+            if self._trace is not None:
+                self._trace.said(request)
+            if sent < len(request):
+                sent = self._send_rest(request, sent, end)
+            (reply,) = self._read_on((command,), reply, end + wait)
             if self._trace is not None:
                 self._trace.heard(reply)
             return command.answer(reply)
         except (CommandError, BeanstalkSignal, StatsParsingError):
-            raise  # a whole conversation, and a clear answer
-        except ValueError:
-            self.close()
-            raise BadReplyError(str(command), reply) from None
+            raise
         except OSError as error:
             self.close()
             raise self._lost(command, error, sent == len(request)) from error

@@ -11,6 +11,7 @@ Laws:
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable
 from datetime import timedelta
 from math import ceil
@@ -21,6 +22,7 @@ from beanrow.client.address import Address, read_address
 from beanrow.client.connection import UNKNOWN_LIMIT, Connection, open_socket
 from beanrow.client.state import State
 from beanrow.errors import (
+    BadTypeError,
     BadValueError,
     BuriedJob,
     ClientClosedError,
@@ -221,7 +223,7 @@ class Client:
         command = _ROUNDS.get(timeout) if timeout.__class__ is int else None
         if command is None or self._on_deadline_soon is not None:
             return self._reserve_in_rounds(timeout)
-        job = self._ask(command, timeout)
+        job = self._ask(command, timeout)  # type: ignore[arg-type]  # an int by now
         if job is not None:
             job.encoding = self._encoding
             job.holder = self._connection
@@ -451,8 +453,6 @@ class Client:
         if self._on_buried_job is not None:
             self._on_buried_job(signal)
             return
-        import warnings
-
         warnings.warn(signal, stacklevel=3)
 
 
@@ -463,9 +463,12 @@ def _timeout_seconds(timeout: Duration) -> float:
 
 
 def _text_encoding(encoding: str) -> str:
+    if not isinstance(encoding, str):
+        raise BadTypeError(
+            f"an encoding is the name of one, not {encoding!r}; job.body gives bytes in any case"
+        )
     try:
-        "".encode(encoding)
-        b"x".decode(encoding)
+        "x".encode(encoding).decode(encoding)
     except LookupError as error:
         raise BadValueError(f"encoding {encoding!r}: {error}") from None
     return encoding

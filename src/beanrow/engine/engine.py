@@ -131,15 +131,15 @@ class Engine(Queue):
         if session.waiting:
             self._stop_waiting(session)
         self._timers.cancel(session)
-        session.used.using -= 1
-        for tube in session.watched:
-            tube.watching -= 1
         for job in list(session.held.values()):
             self._let_go(job)
             self._make_ready(job, now)
-        self._drop_if_unused(session.used)
-        for tube in session.watched:
+        watched = session.watched
+        for tube in watched[:1] + watched[:0:-1]:  # the order in which the daemon drops them
+            tube.watching -= 1
             self._drop_if_unused(tube)
+        session.used.using -= 1
+        self._drop_if_unused(session.used)
 
     # -- putting ------------------------------------------------------------------
 

@@ -7,8 +7,9 @@ and a test ties the two together.
 
 Laws:
 - A command is checked in full before it exists: one that was built can be sent.
-- A reader gets one whole reply. A reply that is none of its command's own raises
-  ``BadReplyError``, a refusal raises the error of its word.
+- A reader accepts one whole reply and nothing else, so that a client may try what
+  came before it measures it. A refusal raises the error of its word; what is none of
+  its command's own replies, or not the whole of one, raises ``BadReplyError``.
 """
 
 from __future__ import annotations
@@ -77,29 +78,33 @@ class BuriedId(int):
 class Command(Generic[T]):
     """One request: its bytes, and how to read the reply to it.
 
-    ``read(reply)`` gives the value or raises. It may raise a bare ValueError for a
-    malformed reply; ``answer`` turns that into ``BadReplyError``.
+    ``read(command, reply)`` gives the value or raises. It may raise a bare ValueError
+    for a reply that is malformed or not whole; ``answer`` turns that into
+    ``BadReplyError``.
     """
 
-    __slots__ = ("_read", "request")
+    __slots__ = ("read", "request")
 
     def __init__(self, request: bytes, read: Callable[[Command[T], bytes], T]) -> None:
         self.request = request
-        self._read = read
+        self.read = read
 
     def answer(self, reply: bytes) -> T:
-        """Turn one whole reply into this command's value, or raise its error."""
+        """Turn one whole reply into this command's value, or raise its error.
+
+        BadReplyError if it is not whole, or no reply to this command.
+        """
         try:
-            return self._read(self, reply)
+            return self.read(self, reply)
         except ValueError:
             raise BadReplyError(str(self), reply) from None
 
     def refuse(self, reply: bytes) -> NoReturn:
         """Raise what a reply means that is not one of this command's good ones."""
-        error = ERROR_WORDS.get(reply[:-2])
+        error = ERROR_WORDS.get(reply[:-2]) if reply[-2:] == b"\r\n" else None
         if error is None:
             raise BadReplyError(str(self), reply)
-        if error is JobTooBigError:
+        if error is JobTooBigError and self.name == "put":
             raise JobTooBigError(str(self), int(str(self).rsplit(" ", 1)[-1]))
         raise error(str(self), _ADVICE.get((self.name, error.status), ""))
 
@@ -141,12 +146,15 @@ def put(
 ) -> Command[int]:
     """Put a job into the used tube; gives its id, a ``BuriedId`` if it was buried."""
     key = (priority, delay, ttr)
-    head = _put_heads.get(key) if priority.__class__ is int else None
+    # Only ints are looked up: True and 1.0 equal 1 and are to be refused.
+    plain = priority.__class__ is delay.__class__ is ttr.__class__ is int
+    head = _put_heads.get(key) if plain else None
     if head is None:
         head = _put_head(priority, delay, ttr)
-        if len(_put_heads) >= _MOST_PUT_HEADS:
-            _put_heads.clear()
-        _put_heads[key] = head
+        if plain:
+            if len(_put_heads) >= _MOST_PUT_HEADS:
+                _put_heads.clear()
+            _put_heads[key] = head
     return Command(b"%b%d\r\n%b\r\n" % (head, len(body), body), _read_put)
 
 
@@ -165,9 +173,9 @@ def _put_head(priority: int, delay: Duration, ttr: Duration) -> bytes:
 
 
 def _read_put(command: Command[int], reply: bytes) -> int:
-    if reply[:9] == b"INSERTED ":
+    if reply[:9] == b"INSERTED " and reply[-1] == 10:
         return int(reply[9:])
-    if reply[:7] == b"BURIED ":
+    if reply[:7] == b"BURIED " and reply[-1] == 10:
         return BuriedId(reply[7:])
     command.refuse(reply)
 
@@ -178,7 +186,7 @@ def use(tube: str) -> Command[str]:
 
 
 def _read_using(command: Command[str], reply: bytes) -> str:
-    if reply[:6] == b"USING ":
+    if reply[:6] == b"USING " and reply.find(b"\r\n") == len(reply) - 2:
         return reply[6:-2].decode("ascii")
     command.refuse(reply)
 
@@ -220,11 +228,11 @@ def _read_reserved(command: Command[Job], reply: bytes) -> Job:
 
 
 def _read_job(reply: bytes, start: int) -> Job:
-    line_end = reply.index(b"\r\n")
-    if reply[-2:] != b"\r\n":
-        raise ValueError("the body is not ended by CR LF")
-    space = reply.index(b" ", start, line_end)
-    return Job(int(reply[start:space]), reply[line_end + 2 : -2])
+    end = reply.index(b"\r\n")
+    number, size = reply[start:end].split(b" ")
+    if len(reply) != end + int(size) + 4 or reply[-2:] != b"\r\n":
+        raise ValueError("not whole, or the body is not ended by CR LF")
+    return Job(int(number), reply[end + 2 : -2])
 
 
 # -- finishing --------------------------------------------------------------------
@@ -290,7 +298,7 @@ def ignore(tube: str) -> Command[int]:
 
 
 def _read_watching(command: Command[int], reply: bytes) -> int:
-    if reply[:9] == b"WATCHING ":
+    if reply[:9] == b"WATCHING " and reply[-1] == 10:
         return int(reply[9:])
     command.refuse(reply)
 
@@ -344,7 +352,7 @@ def kick(bound: int) -> Command[int]:
 
 
 def _read_kicked(command: Command[int], reply: bytes) -> int:
-    if reply[:7] == b"KICKED ":
+    if reply[:7] == b"KICKED " and reply[-1] == 10:
         return int(reply[7:])
     command.refuse(reply)
 
@@ -377,9 +385,10 @@ def _read_paused(command: Command[None], reply: bytes) -> None:
 def _document(command: Command[T], reply: bytes) -> bytes:
     if reply[:3] != b"OK ":
         command.refuse(reply)
-    if reply[-2:] != b"\r\n":
-        raise ValueError("the document is not ended by CR LF")
-    return reply[reply.index(b"\r\n") + 2 : -2]
+    line, _, rest = reply.partition(b"\r\n")
+    if len(rest) != int(line[3:]) + 2 or rest[-2:] != b"\r\n":
+        raise ValueError("not whole, or the document is not ended by CR LF")
+    return rest[:-2]
 
 
 def stats() -> Command[ServerStats]:

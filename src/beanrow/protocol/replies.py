@@ -106,7 +106,11 @@ def reply_end(buffer: bytes, start: int) -> int:
         return 0
     if buffer[start : start + 3] not in _WITH_BODY:
         return line_end
-    size = int(buffer[buffer.rfind(b" ", start, line_end) : line_end])
+    fields = buffer[start:line_end].split()
+    place = 1 if fields[0] == b"OK" else 2
+    if len(fields) <= place:
+        raise ValueError("the line does not tell the size of the body")
+    size = int(fields[place])
     if size < 0:
         raise ValueError("the body has a negative size")
     return line_end + size + 2

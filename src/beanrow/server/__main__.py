@@ -136,15 +136,17 @@ def main(arguments: list[str] | None = None, prog: str = "python -m beanrow.serv
             "jobs: there are no access rights. Listen on loopback, or keep others out by firewall.\n"
         )
     server = Server([listener], max_job_size=options.max_job_size, segment=options.segment)
-    server.take_signals()
     if options.with_parent:
         server.stop_with_parent(os.getppid(), sys.stdin.fileno())
-    if options.verbose:
-        sys.stderr.write(f"{prog}: listening on {_where(listener)}\n")
-    if options.announce:
-        sys.stdout.write(f"{_where(listener)}\n")
-        sys.stdout.flush()
-    server.run()
+
+    def tell() -> None:
+        if options.verbose:
+            sys.stderr.write(f"{prog}: listening on {_where(listener)}\n")
+        if options.announce:
+            sys.stdout.write(f"{_where(listener)}\n")
+            sys.stdout.flush()
+
+    server.run(tell)
     return 0
 
 

@@ -113,11 +113,17 @@ class Server:
         for listener in listeners:
             self._loop.listen(listener)
 
-    def run(self) -> None:
-        """Serve until told to stop."""
+    def run(self, ready: Callable[[], object]) -> None:
+        """Serve until told to stop: by SIGTERM, SIGINT, or the end of the parent.
+
+        SIGUSR1 begins drain mode, as in the daemon. ``ready`` is called once signals are
+        taken: whoever is told of the server earlier could end it with one.
+        """
+        self._take_signals()
         # Jobs are never part of a cycle, and walking a million of them costs 350 ms.
         gc.disable()
         try:
+            ready()
             self._loop.run()
         finally:
             for path in self._sockets_on_disk:
@@ -144,11 +150,7 @@ class Server:
             except ProcessLookupError:
                 self._loop.stop()
 
-    def take_signals(self) -> None:
-        """Stop at SIGTERM and SIGINT; begin drain mode at SIGUSR1, as the daemon does.
-
-        To be called before anybody is told of this server: a signal would end it.
-        """
+    def _take_signals(self) -> None:
         wake_up, waker = socket.socketpair()
         wake_up.setblocking(False)
         waker.setblocking(False)
