@@ -111,11 +111,7 @@ class _Link:
 
     def ready(self, events: int) -> None:
         """Do what the socket is ready for."""
-        if events & _OUT:
-            self._send_rest()
-            return
-        if events & _HANGUP and not self._events & _IN:
-            self._loop.engine.half_close(self.session)
+        if events != _IN and self._did_not_read(events):
             return
         try:
             data = self._recv(_READ_SIZE)
@@ -131,6 +127,16 @@ class _Link:
         session = self.session
         if more or session.waiting or session.closing or self._events != _IN:
             self._go_on(more)
+
+    def _did_not_read(self, events: int) -> bool:
+        """Do what is to be done instead of a read, if it is."""
+        if events & _OUT:
+            self._send_rest()
+            return True
+        if events & _HANGUP and not self._events & _IN:
+            self._loop.engine.half_close(self.session)
+            return True
+        return False
 
     def advance(self) -> None:
         """Carry out more of what was received before."""
@@ -152,7 +158,7 @@ class _Link:
     def say(self) -> None:
         """Send the session's replies."""
         replies = self.session.replies
-        data = replies[0] if len(replies) == 1 else b"".join(replies)
+        data = b"".join(replies)
         replies.clear()
         if self.fd < 0:
             return
