@@ -16,6 +16,7 @@
     ├── BadValueError             a value out of range; also a ValueError
     ├── BadTypeError              a value of the wrong type; also a TypeError
     ├── ClientClosedError         the client was closed by its own program
+    ├── BatchError                some items of a batch failed: .results
     ├── ConnectionLostError       also a ConnectionError: .outcome
     │   ├── ConnectFailedError    nothing answers at the address
     │   └── CommandTimeoutError   no reply in time; also a TimeoutError
@@ -29,7 +30,7 @@ Law: whatever the server or the network does, a program that catches
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 __all__ = [
     "ERROR_WORDS",
@@ -37,6 +38,7 @@ __all__ = [
     "BadReplyError",
     "BadTypeError",
     "BadValueError",
+    "BatchError",
     "BeanstalkError",
     "BeanstalkSignal",
     "BuriedJob",
@@ -190,6 +192,22 @@ class BadTypeError(BeanstalkError, TypeError):
 
 class ClientClosedError(BeanstalkError):
     """The client was closed by its own program; nothing was sent."""
+
+
+class BatchError(BeanstalkError):
+    """Some items of a batch failed, or were not reached.
+
+    ``results`` has an entry for each item that was drawn, in their order: what the method
+    gives for one that was done, or its error. After a lost connection nothing more is
+    drawn; its error tells whether the items it was lost under may have been done.
+    """
+
+    def __init__(self, what: str, results: list[Any]) -> None:
+        failed = [one for one in results if isinstance(one, BeanstalkError)]
+        super().__init__(
+            f"{what}: {len(failed)} of {len(results)} failed, the first one with: {failed[0]}"
+        )
+        self.results = results
 
 
 class ConnectionLostError(BeanstalkError, ConnectionError):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import _thread
 import contextlib
 import itertools
 import os
+import signal
 import socket
 import threading
 import time
@@ -437,8 +437,10 @@ def test_a_watch_list_that_cannot_be_restored_fails_the_command() -> None:
 
 
 def interrupt(peer: socket.socket) -> None:
-    """Ctrl-C in the middle of a conversation."""
-    _thread.interrupt_main()
+    """Ctrl-C in the middle of a conversation: a real signal, which also ends a blocked read."""
+    main = threading.main_thread().ident
+    assert main is not None
+    signal.pthread_kill(main, signal.SIGINT)
     peer.recv(1)  # until the client closes
 
 

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar, overload
 
 from beanrow.client.address import Address, read_address
+from beanrow.client.batch import Batches
 from beanrow.client.connection import UNKNOWN_LIMIT, Connection, open_socket
 from beanrow.client.state import State
 from beanrow.errors import (
@@ -61,7 +62,7 @@ _ROUNDS = {wait: commands.reserve_with_timeout(wait) for wait in range(_ROUND + 
 """The reserve commands, by their timeout in seconds; no other one is ever sent."""
 
 
-class Client:
+class Client(Batches):
     """A client of one Beanstalk server.
 
     ``address`` is read by ``read_address``: ``"host:port"``, ``"unix:/path"``,
@@ -429,6 +430,18 @@ class Client:
         job = self._ask(command, 0, self._state.used)
         return None if job is None else self._seen(job)
 
+    def _connection_using(self, tube: str | None) -> Connection:
+        """Give a connection that uses this tube, or the client's; its limit is known."""
+        if tube is None:
+            tube = self._state.used
+        connection = self._connection or self._open()
+        if connection.used != tube:
+            self._ask(commands.use(tube))
+            connection.used = tube
+        if connection.most_body == UNKNOWN_LIMIT:
+            connection.most_body = self._asked_limit()
+        return connection
+
     def _check_size(self, put: Command[int], size: int) -> None:
         """Refuse a body over the server's limit, after asking for it once a connection."""
         connection = self._connection or self._open()
@@ -447,6 +460,10 @@ class Client:
             error.add_note("the put for which the server's limit was asked was not sent")
             raise
         return getattr(stats, "max_job_size", MAX_UINT32)
+
+    def _note_buried(self, job_id: int) -> None:
+        if job_id.__class__ is BuriedId:
+            self._buried(job_id)
 
     def _buried(self, job_id: int) -> None:
         signal = BuriedJob(int(job_id))

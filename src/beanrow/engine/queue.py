@@ -238,8 +238,9 @@ class Queue:
         """Drop a tube without jobs that nobody uses or watches; the last one takes its place."""
         if tube.jobs or tube.using or tube.watching or tube is self._default:
             return
-        if self.tubes.pop(tube.name, None) is None:
-            return
+        if self.tubes.get(tube.name) is not tube:
+            return  # dropped before: a session that ends asks for each of its tubes
+        del self.tubes[tube.name]
         last = self.tube_order.pop()
         if last is not tube:
             last.place = tube.place
