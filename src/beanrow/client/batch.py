@@ -15,7 +15,6 @@ from beanrow.client.pipeline import Item, Pipeline, Progress, Result, results
 from beanrow.errors import (
     BatchError,
     BeanstalkError,
-    ConnectionLostError,
     DeadlineSoon,
     JobTooBigError,
 )
