@@ -19,7 +19,7 @@ from beanrow.engine.counters import HostFacts
 from beanrow.engine.engine import Engine
 from beanrow.engine.timers import SECOND
 from beanrow.protocol.commands import Command, peek, stats, stats_job, stats_tube
-from beanrow.protocol.requests import RequestStream
+from beanrow.protocol.request_stream import RequestStream
 from beanrow.protocol.stats import JobStats, ServerStats, TubeStats
 from beanrow.protocol.values import MAX_JOB_SIZE
 

@@ -9,7 +9,7 @@ Laws:
 from __future__ import annotations
 
 from beanrow.engine.engine import Engine
-from beanrow.protocol.requests import RequestStream
+from beanrow.protocol.request_stream import RequestStream
 
 __all__ = ["Connection"]
 

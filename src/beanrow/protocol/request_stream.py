@@ -1,0 +1,187 @@
+"""Requests out of one connection's bytes.
+
+Laws:
+- What a stream of bytes means does not depend on the pieces it came in.
+- Memory is bounded: a line by its 224 bytes, a body by the server's limit; what is
+  longer is skipped as it comes. A body that comes in pieces is joined once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from beanrow.protocol.lines import parse_line, parse_usual_line
+from beanrow.protocol.requests import (
+    BadFormat,
+    Ignore,
+    Parsed,
+    Put,
+    PutLine,
+    PutTooBig,
+    PutUnterminated,
+    Request,
+    Reserve,
+    ReserveWithTimeout,
+    Stats,
+    StatsTube,
+    Use,
+    Watch,
+)
+from beanrow.protocol.values import MAX_LINE
+
+__all__ = ["RequestStream"]
+
+_new: Any = tuple.__new__
+# Making a NamedTuple by its own constructor takes 250 ns, this way 100.
+_BAD_FORMAT = BadFormat()
+_WINDOW = MAX_LINE - 1
+_REPEATING = frozenset({PutLine, Reserve, ReserveWithTimeout, Use, Watch, Ignore, Stats, StatsTube})
+"""What clients send over and over to the letter. Lines with an id do not repeat."""
+_MOST_KNOWN_LINES = 4096
+_known_lines: dict[bytes, Parsed] = {}
+# Looking a repeated line up costs 40 ns, parsing it anew 400 to 1,000.
+
+
+def _parse(line: bytes) -> Parsed | None:
+    """Parse a line that is not among the known ones; None if it has a stray CR.
+
+    The line is remembered if it is one that may repeat.
+    """
+    if b"\r" in line:
+        return None
+    parsed = parse_line(line)
+    if parsed.__class__ in _REPEATING:
+        if len(_known_lines) >= _MOST_KNOWN_LINES:
+            _known_lines.clear()
+        _known_lines[line] = parsed
+    return parsed
+
+
+class RequestStream:
+    """Cuts requests out of one connection's bytes.
+
+    ``max_job_size`` is the limit of a body in bytes.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_chunks",
+        "_in_long_line",
+        "_max_job_size",
+        "_missing",
+        "_put",
+        "_skip",
+        "_start",
+    )
+
+    def __init__(self, max_job_size: int) -> None:
+        self._max_job_size = max_job_size
+        self._buffer = b""
+        self._start = 0
+        self._put: PutLine | None = None
+        self._chunks: list[bytes] = []  # of a body that is still coming
+        self._missing = 0  # bytes until the chunks are a whole body
+        self._skip = 0  # bytes of a body over the limit that are still coming
+        self._in_long_line = False
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes as they came from the connection."""
+        if self._chunks:
+            self._chunks.append(data)
+            self._missing -= len(data)
+            if self._missing <= 0:
+                self._buffer = b"".join(self._chunks)
+                self._chunks.clear()
+        elif self._start == len(self._buffer):
+            self._buffer = data
+            self._start = 0
+        else:
+            self._buffer = self._buffer[self._start :] + data
+            self._start = 0
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that were fed and not yet given out, those of an unfinished body aside."""
+        return 0 if self._chunks else len(self._buffer) - self._start
+
+    def next(self) -> Request | None:
+        """Give the next request, or None until more bytes are fed."""
+        if self._put is not None:
+            return self._body(self._put)
+        buffer, start = self._buffer, self._start
+        end = buffer.find(b"\r\n", start, start + MAX_LINE)
+        if end < 0 or self._in_long_line:
+            return None if start == len(buffer) else self._unusual_line()
+        line = buffer[start:end]
+        parsed = _known_lines.get(line)
+        if parsed is None:
+            parsed = parse_usual_line(line) or _parse(line)
+            if parsed is None:
+                return self._unusual_line()
+        if not isinstance(parsed, PutLine):
+            self._start = end + 2
+            return parsed
+        priority, delay, ttr, size, junk = parsed
+        body, end = end + 2, end + 2 + size
+        if buffer[end : end + 2] == b"\r\n" and size <= self._max_job_size and not junk:
+            self._start = end + 2
+            return _new(Put, (priority, delay, ttr, buffer[body:end]))  # type: ignore[no-any-return]
+        self._start = body
+        self._put = parsed
+        return self._body(parsed)
+
+    def _unusual_line(self) -> Request | None:
+        """Go on where no plain line stands: it is incomplete, too long, or has a stray CR.
+
+        The daemon looks at windows of 224 bytes, and in each at the first CR only: a
+        window in which LF does not follow it is thrown away, and so is a line that
+        fills one. The one BAD_FORMAT for it comes at its end.
+        """
+        buffer, start = self._buffer, self._start
+        while True:
+            end = buffer.find(b"\r", start, start + _WINDOW)
+            if end >= 0 and buffer[end + 1 : end + 2] == b"\n":
+                self._start = end + 2
+                self._in_long_line = False
+                return _BAD_FORMAT
+            if len(buffer) - start < MAX_LINE:
+                self._start = start
+                return None
+            start += MAX_LINE
+            self._in_long_line = True
+
+    def _body(self, put: PutLine) -> Request | None:
+        """Give the put whose line has been read once its body is there."""
+        priority, delay, ttr, size, junk = put
+        if size > self._max_job_size:
+            return self._skip_body(size + 2)
+        if junk:
+            self._put = None
+            return BadFormat(counted="put")
+        if self._chunks:
+            return None
+        buffer, start = self._buffer, self._start
+        end = start + size
+        if end + 2 > len(buffer):
+            self._missing = end + 2 - len(buffer)
+            self._chunks.append(buffer[start:])
+            self._start = 0
+            return None
+        self._put = None
+        self._start = end + 2
+        if buffer[end : end + 2] != b"\r\n":
+            return PutUnterminated()
+        return _new(Put, (priority, delay, ttr, buffer[start:end]))  # type: ignore[no-any-return]
+
+    def _skip_body(self, size: int) -> Request | None:
+        """Throw away a body over the limit as it comes, then give the refused put."""
+        left = self._skip or size
+        there = len(self._buffer) - self._start
+        if there < left:
+            self._skip = left - there
+            self._start = len(self._buffer)
+            return None
+        self._start += left
+        self._skip = 0
+        self._put = None
+        return PutTooBig()
