@@ -1,0 +1,153 @@
+"""Bytes into requests: what each line means, however it arrives."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from beanrow.protocol import requests as r
+from beanrow.protocol.lines import parse_line
+from beanrow.protocol.request_stream import RequestStream
+
+BAD = r.BadFormat()
+UNKNOWN = r.UnknownCommand()
+LINES: list[tuple[bytes, r.Parsed]] = [
+    (b"put 1 2 3 4", r.PutLine(1, 2, 3, 4, junk=False)),
+    (b"put  1   2 3 4", r.PutLine(1, 2, 3, 4, junk=False)),
+    (b"put 1 2 3 4 junk", r.PutLine(1, 2, 3, 4, junk=True)),
+    (b"put 1 2 3 4 ", r.PutLine(1, 2, 3, 4, junk=True)),
+    (b"put 4294967296 0 0 0", BAD),
+    (b"put 1 2 3", BAD),
+    (b"put +1 2 3 4", BAD),
+    (b"put 1_0 2 3 4", BAD),
+    (b"put\t1 2 3 4", UNKNOWN),
+    (b"reserve", r.Reserve()),
+    (b"reserve ", BAD),
+    (b"reservefoo", BAD),
+    (b"reserve-with-timeout 2147483647", r.ReserveWithTimeout(2147483647)),
+    (b"reserve-with-timeout 2147483648", BAD),
+    (b"reserve-with-timeout", BAD),
+    (b"reserve-with-timeout ", BAD),
+    (b"reserve-job 7", r.ReserveJob(7)),
+    (b"delete 18446744073709551615", r.Delete(2**64 - 1)),
+    (b"delete 18446744073709551616", BAD),
+    (b"delete  5", r.Delete(5)),
+    (b"delete 5 ", BAD),
+    (b"delete", UNKNOWN),
+    (b"delete ", BAD),
+    (b"release 1 2 3", r.Release(1, 2, 3)),
+    (b"release 1 2 3 4", BAD),
+    (b"bury 1 2", r.Bury(1, 2)),
+    (b"bury 1 2 ", BAD),
+    (b"touch 1", r.Touch(1)),
+    (b"kick 3 junk", r.Kick(3)),
+    (b"kick \t+3", r.Kick(3)),
+    (b"kick 4294967296", r.Kick(0)),
+    (b"kick 4294967297", r.Kick(1)),
+    (b"kick 18446744073709551616", BAD),
+    (b"kick -1", BAD),
+    (b"kick", UNKNOWN),
+    (b"kick-job 3", r.KickJob(3)),
+    (b"peek 3", r.Peek(3)),
+    (b"peek-ready", r.PeekReady()),
+    (b"peek-readyx", BAD),
+    (b"peek", UNKNOWN),
+    (b"stats", r.Stats()),
+    (b"stats ", BAD),
+    (b"statsx", BAD),
+    (b"stats-job", BAD),
+    (b"stats-job 3", r.StatsJob(3)),
+    (b"stats-tube a", r.StatsTube("a")),
+    (b"stats-tube a ", BAD),
+    (b"list-tubes", r.ListTubes()),
+    (b"list-tube", UNKNOWN),
+    (b"list-tube-used", r.ListTubeUsed()),
+    (b"list-tubes-watched", r.ListTubesWatched()),
+    (b"use " + b"x" * 200, r.Use("x" * 200)),
+    (b"use " + b"x" * 201, BAD),
+    (b"use -x", BAD),
+    (b"use  x", BAD),
+    (b"use azAZ09-+/;.$_()", r.Use("azAZ09-+/;.$_()")),
+    (b"watch null", r.Watch("null")),
+    (b"ignore 12145", r.Ignore("12145")),
+    (b"pause-tube a 5", r.PauseTube("a", 5)),
+    (b"pause-tubea 5", r.PauseTube("a", 5)),
+    (b"pause-tube a", BAD),
+    (b"pause-tube -a 5", r.BadFormat(counted="pause-tube")),
+    (b"quit", r.Quit()),
+    (b"quit  ", r.Quit()),
+    (b"quitx", UNKNOWN),
+    (b"", UNKNOWN),
+    (b"STATS", UNKNOWN),
+    (b"use a\0b", BAD),
+    (b"GET / HTTP/1.1", r.Quit()),
+]
+
+
+@pytest.mark.parametrize(("line", "request_"), LINES)
+def test_a_line_is_read_as_the_daemon_reads_it(line: bytes, request_: r.Parsed) -> None:
+    parsed = parse_line(line)
+    assert type(parsed) is type(request_)
+    assert parsed == request_
+
+
+@given(st.binary(max_size=230))
+def test_any_line_becomes_a_request(line: bytes) -> None:
+    assert isinstance(parse_line(line), tuple)
+
+
+def read_all(stream: RequestStream) -> list[r.Request]:
+    found = []
+    while (request := stream.next()) is not None:
+        found.append(request)
+    return found
+
+
+PIECES = st.one_of(
+    st.sampled_from([line + b"\r\n" for line, _ in LINES]),
+    st.sampled_from(
+        [
+            b"put 0 0 1 3\r\nabc\r\n",
+            b"put 0 0 1 3\r\nabcXX",
+            b"put 0 0 1 30\r\n" + b"y" * 32,
+            b"put 0 0 1 0\r\n\r\n",
+            b"\r",
+            b"\n",
+            b"a\rb\r\n",
+            b"x" * 223 + b"\r\n",
+            b"x" * 222 + b"\r\n",
+            b"x" * 224,
+            b"x" * 447 + b"\r\n",
+        ]
+    ),
+    st.binary(max_size=20),
+)
+
+
+@given(st.lists(PIECES, max_size=30), st.lists(st.integers(1, 300), min_size=1, max_size=20))
+def test_what_a_stream_means_does_not_depend_on_its_pieces(
+    pieces: list[bytes], cuts: list[int]
+) -> None:
+    data = b"".join(pieces)
+    whole = RequestStream(20)
+    whole.feed(data)
+    expected = read_all(whole)
+    stream, found, at, turn = RequestStream(20), [], 0, 0
+    while at < len(data):
+        size = cuts[turn % len(cuts)]
+        stream.feed(data[at : at + size])
+        found += read_all(stream)
+        at, turn = at + size, turn + 1
+    assert [(type(one), one) for one in found] == [(type(one), one) for one in expected]
+
+
+def test_nothing_of_a_body_over_the_limit_is_kept() -> None:
+    stream = RequestStream(10)
+    stream.feed(b"put 0 0 1 1000000\r\n")
+    for _ in range(100):
+        stream.feed(b"x" * 10_000)
+        assert stream.next() is None
+        assert stream.buffered == 0
+    stream.feed(b"\r\nstats\r\n")
+    assert [type(one) for one in read_all(stream)] == [r.PutTooBig, r.Stats]
