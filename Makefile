@@ -32,7 +32,8 @@ test-long: $(VENV)/.test-installed try-install-daemon ## the tests that take min
 bench: $(VENV)/.bench-installed install-daemon install-compiler ## client and server side by side with others
 	$(PY) -m bench
 
-simulate: $(VENV)/.test-installed install-daemon ## random conversations, compared reply by reply (SEEDS=0:100)
+simulate: $(VENV)/.test-installed install-daemon ## random histories against a model, then against the daemon (SEEDS=0:100)
+	$(PY) -m tests.simulation --seeds $(SEEDS)
 	$(PY) -m tests.differential --seeds $(SEEDS)
 
 lint: $(VENV)/.test-installed ## ruff: rules and format
