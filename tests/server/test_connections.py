@@ -86,6 +86,7 @@ def test_no_descriptor_is_left_behind(our_server: OurServer) -> None:
             for _ in range(20):
                 with Talk(our_server) as talk:
                     talk.send(end)
+        until(other, "total-connections", 81)  # all have been accepted
         until(other, "current-connections", 1)
         assert len(os.listdir(f"/proc/{our_server.pid}/fd")) == before
 
