@@ -7,6 +7,7 @@ import sys
 import time
 
 from tests.differential.run import Difference, run_seed
+from tests.differential.shorten import explained
 
 
 def seeds(text: str) -> range:
@@ -25,8 +26,7 @@ def main() -> int:
         try:
             result = run_seed(seed, options.steps)
         except Difference as difference:
-            print(f"{difference}\nseed {seed} differs; to repeat it:")  # noqa: T201
-            print(f"    {parser.prog} --seeds {seed} --steps {options.steps}")  # noqa: T201
+            print(explained(difference, seed, options.steps))  # noqa: T201
             return 1
         steps += result.steps
         replies += result.replies

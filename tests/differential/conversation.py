@@ -4,8 +4,10 @@ Laws:
 - A conversation follows from its seed and from what the twin (an engine of ours in this process)
   has answered so far, nothing else.
 - Names, ids and priorities come from small sets, so that what connections do collides.
-- Left out is what docs/compatibility.md lists as different on purpose, and where the daemon does
-  not decide (which of several waiters gets a job).
+- Only what is ``fair`` is said: what docs/compatibility.md lists as different on purpose is left
+  out, and so is what the daemon itself answers now one way and now another.
+- In a timed conversation whatever lasts has a length of its own, and time passes in phases that
+  divide none of them: no two kinds of things become due at the same time.
 """
 
 from __future__ import annotations
@@ -14,18 +16,25 @@ import random
 import re
 from typing import NamedTuple, Protocol
 
+from beanrow.protocol.requests import Ignore, Quit, Request, Reserve, ReserveWithTimeout, Watch
+from tests.differential.noise import almost, mutated
+
 TUBES = ["default", "a", "b.c", "12145", "null", "x" * 200]
 NO_TUBES = ["-a", "", "x" * 201, "a b", "ü", "a\tb", "a,b"]
-ENOUGH = 20_000  # bytes behind a reserve that waits: more might fill the buffers of the daemon
+ENOUGH = 5_000  # bytes behind a reserve that waits: more might fill the buffers of the daemon
+MOST_MISSING = 100_000  # bytes of a body over the limit that are sent
 LONG = 1_000_000  # seconds: never over while a conversation lasts
-BLOCKING = re.compile(rb"reserve(-with-timeout [1-9]\d*)?\r\n")
+
+PHASE = 4 / 3  # seconds; the lengths below end at 3/4, 1/2 and 1/4 of one
+WAIT, DELAY, PAUSE = 1, 2, 3
+STEPS_A_PHASE = 15
 
 ON_PURPOSE = re.compile(
-    rb"quit[^\r ]|kick [ \t\v\f]*-|reserve-with-timeout(?! *\d{1,9}\r\n)|HTTP/", re.IGNORECASE
+    rb"quit *[^\r \0]|kick [ \t\n\v\f\r]*-|reserve-with-timeout(?! *\d{1,9}\r\n)|HTTP/|(host|length): ",
+    re.IGNORECASE,
 )
 """What is answered otherwise than by daemon 1.12: the list is docs/compatibility.md."""
-ENDLESS = re.compile(rb"put +\d+ +\d+ +\d+ +\d{6,10}\D")
-"""A put, garbled into one that announces up to 4 GiB."""
+WAITS = re.compile(rb"reserve(-with-timeout +[1-9]\d*)?\r\n")
 
 
 class Send(NamedTuple):
@@ -47,105 +56,224 @@ class HalfClose(NamedTuple):
     connection: int
 
 
-class Sleep(NamedTuple):
-    seconds: float
+class Drain(NamedTuple):
+    """Tell the servers by SIGUSR1 to take no more jobs."""
 
 
-Step = Send | Reconnect | HalfClose | Sleep
+class NextPhase(NamedTuple):
+    """Let time pass until the next phase begins."""
+
+
+Step = Send | Reconnect | HalfClose | Drain | NextPhase
 
 
 class View(Protocol):
     """What the generator may know of the state so far."""
 
     def is_waiting(self, connection: int) -> bool: ...
+    def anyone_waits(self) -> bool: ...
+    def may_wait(self, tubes: set[str]) -> bool: ...
     def backlog(self, connection: int) -> int: ...
-    def may_wait(self, connection: int) -> bool: ...
+    def others_have_backlog(self, connection: int) -> bool: ...
     def missing(self) -> tuple[int, int]: ...
+    def would_ask(self, connection: int, data: bytes) -> tuple[list[Request], int]: ...
     def recent_ids(self) -> list[int]: ...
+    def held_ids(self, connection: int) -> list[int]: ...
+    def watched(self, connection: int) -> list[str]: ...
+    def next_id(self) -> int: ...
+
+
+def fair(step: Step, view: View) -> bool:
+    """Tell whether both servers must answer this step alike, and at once."""
+    number, missing = view.missing()
+    if missing:  # the daemon gives an unfinished put its id and counts it; ours does not
+        return isinstance(step, Send) and step.connection == number
+    match step:
+        case Reconnect(number) | HalfClose(number):
+            # What stands behind a waiting reserve when its connection is closed may be carried
+            # out or not; when it is half-closed, the daemon may notice only seconds later.
+            return not view.backlog(number)
+        case Send(number, pieces):
+            return _fair_to_send(number, b"".join(pieces), view)
+    return True
+
+
+def _fair_to_send(number: int, data: bytes, view: View) -> bool:
+    if ON_PURPOSE.search(data):
+        return False
+    requests, missing = view.would_ask(number, data)
+    if missing > MOST_MISSING:
+        return False
+    waits = [at for at, request in enumerate(requests) if _blocks(request)]
+    quits = [at for at, request in enumerate(requests) if isinstance(request, Quit)]
+    # What is unread when a server closes may cost the client replies that were on their way.
+    if quits and (quits[0] < len(requests) - 1 or waits or view.is_waiting(number)):
+        return False
+    if view.is_waiting(number):
+        # Two that go on at the same time would take turns that no protocol fixes: one at most.
+        return not waits and not view.others_have_backlog(number)
+    if view.others_have_backlog(number) and len(requests) > 1:
+        return False
+    if not waits:
+        return True
+    return len(waits) == 1 and view.may_wait(_watched_after(requests[: waits[0]], number, view))
+
+
+def _watched_after(requests: list[Request], number: int, view: View) -> set[str]:
+    watched = set(view.watched(number))
+    for request in requests:
+        if isinstance(request, Watch):
+            watched.add(request.tube)
+        elif isinstance(request, Ignore) and len(watched) > 1:
+            watched.discard(request.tube)
+    return watched
+
+
+def _blocks(request: Request) -> bool:
+    if isinstance(request, ReserveWithTimeout):
+        return request.timeout > 0
+    return isinstance(request, Reserve)
 
 
 class Conversation:
     """A stream of random steps over ``connections`` connections.
 
-    ``timed`` conversations use short delays, pauses and waits, and sleep them through; in the
-    others no time passes that matters.
+    ``timed`` conversations use short delays, pauses and waits, and let them end; in the others no
+    time passes that matters. ``drain_at`` is the step at which drain mode begins, if at all.
     """
 
-    def __init__(self, seed: int, connections: int, timed: bool) -> None:
+    def __init__(
+        self, seed: int, connections: int, *, timed: bool = False, drain_at: int | None = None
+    ) -> None:
         self._random = random.Random(seed)
         self._connections = connections
         self._timed = timed
+        self._drain_at = drain_at
         self._steps = 0
+        self._speaker = 0  # the connection of the step that is being made
 
     def next(self, view: View) -> Step:
+        """Give the next step; the view must show what came of the last one."""
         self._steps += 1
-        if self._timed and self._steps % 40 == 0:
-            return Sleep(1.5)
         connection, missing = view.missing()
-        if missing:  # the daemon gives an unfinished put its id and counts it; ours does not
-            return Send(connection, (b"m" * missing,))
-        pick = self._random
-        connection = pick.randrange(self._connections)
-        chance = pick.random()
-        # What stands behind a waiting reserve when its connection is closed may or may not be done:
-        # no server can tell a close from a half-close before it has answered.
-        if chance < 0.01 and not view.backlog(connection):
-            return Reconnect(connection)
-        # With more behind the wait the daemon sometimes notices a half-close only seconds later.
-        if chance < 0.015 and not view.backlog(connection):
-            return HalfClose(connection)
-        # Two that go on at the same time would take turns that no protocol fixes: one at most.
-        pipelining = [i for i in range(self._connections) if view.backlog(i)]
-        if pipelining and view.is_waiting(connection):
-            connection = pipelining[0]
-        if self._timed and view.is_waiting(connection):
-            return Sleep(1.5)  # what goes on at a time-out would race with other time-outs
-        if view.is_waiting(connection) and view.backlog(connection) > ENOUGH:
-            connection = (connection + 1) % self._connections
-            if view.is_waiting(connection):
-                return Reconnect(connection)
+        if missing:
+            return Send(connection, (b"m" * (missing - 2) + b"\r\n",))
+        if self._steps == self._drain_at:
+            return Drain()
+        if self._timed and self._steps % STEPS_A_PHASE == 0:
+            return NextPhase()
         while True:
-            packet = self._packet(connection, view)
-            if not ON_PURPOSE.search(packet) and not ENDLESS.search(packet):
-                return Send(connection, self._pieces(packet))
+            step = self._propose(view)
+            if fair(step, view):
+                return step
+
+    def _propose(self, view: View) -> Step:
+        pick = self._random
+        idle = [i for i in range(self._connections) if not (self._timed and view.is_waiting(i))]
+        if not idle:
+            return NextPhase()
+        connection, chance = pick.choice(idle), pick.random()
+        self._speaker = connection
+        if chance < 0.01:
+            return Reconnect(connection)
+        if chance < 0.015:
+            return HalfClose(connection)
+        if chance < 0.02:
+            return Send(connection, (b"quit\r\n",))
+        return Send(connection, self._pieces(self._packet(connection, view)))
 
     def _pieces(self, packet: bytes) -> tuple[bytes, ...]:
         pick = self._random
         if len(packet) < 2 or pick.random() < 0.9:
             return (packet,)
-        cuts = sorted(pick.sample(range(1, len(packet)), min(len(packet) - 1, pick.randint(1, 3))))
+        cuts = sorted(pick.sample(range(1, len(packet)), min(len(packet) - 1, pick.randint(1, 5))))
         return tuple(packet[i:j] for i, j in zip([0, *cuts], [*cuts, len(packet)], strict=True))
 
     def _packet(self, connection: int, view: View) -> bytes:
-        pick = self._random
+        pick, chance = self._random, self._random.random()
         if view.is_waiting(connection):
-            return b"".join(self._instant(view) for _ in range(pick.randint(1, 2)))
-        # Whoever is woken goes on with what it pipelined, in turns that no protocol fixes.
-        others_go_on = any(view.backlog(number) for number in range(self._connections))
-        if pick.random() < 0.12 and view.may_wait(connection):
-            alone = self._timed or others_go_on or pick.random() < 0.7
-            return self._blocking() + (b"" if alone else self._instant(view))
-        count = 1 if others_go_on or pick.random() < 0.7 else pick.randint(2, 12)
-        return b"".join(self._instant(view) for _ in range(count))
+            return b"".join(self._command(view) for _ in range(pick.randint(1, 2)))
+        if chance < 0.12:
+            behind = self._command(view) if not self._timed and pick.random() < 0.3 else b""
+            return self._blocking() + behind
+        if chance < 0.14 and not view.anyone_waits():
+            return self._deadline_soon(view)
+        if chance < 0.17 and not self._timed:
+            return self._noise(view)
+        if chance < 0.45 and self._timed:
+            return self._sleep(view)
+        if 0.17 < chance < 0.21:
+            return self._spread()
+        count = 1 if chance < 0.75 else pick.randint(2, 12)
+        return b"".join(self._command(view) for _ in range(count))
+
+    def _spread(self) -> bytes:
+        """Watch and use tubes that hardly anybody else knows: they go when the connection goes."""
+        used, *watched = self._random.sample(range(8), 4)
+        return b"".join([
+            *(b"watch rare-%d\r\n" % number for number in watched),
+            b"use rare-%d\r\n" % used,
+        ])  # fmt: skip
+
+    def _noise(self, view: View) -> bytes:
+        """Many lines most of which are wrong; one of them may wait."""
+        lines: list[bytes] = []
+        waits = False
+        for _ in range(self._random.randint(5, 60)):
+            line = almost(self._random, view.recent_ids())
+            if not ON_PURPOSE.search(line) and not (waits and WAITS.search(line)):
+                waits = waits or WAITS.search(line) is not None
+                lines.append(line)
+        return b"".join(lines)
 
     def _blocking(self) -> bytes:
-        if self._timed and self._random.random() < 0.8:
-            return b"reserve-with-timeout %d\r\n" % self._random.randint(1, 2)
+        if self._timed and self._random.random() < 0.5:
+            return b"reserve-with-timeout %d\r\n" % WAIT
         return self._random.choice([b"reserve\r\n", b"reserve-with-timeout %d\r\n" % LONG])
 
-    def _instant(self, view: View) -> bytes:
-        """One command that does not wait, malformed now and then."""
-        line = self._command(view)
-        if self._random.random() < 0.08:
-            mutated = self._mutated(line)
-            # A changed command may have become a reserve that waits.
-            return line if BLOCKING.search(mutated) else mutated
-        return line
+    def _deadline_soon(self, view: View) -> bytes:
+        """Hold a job of a short ttr, ask for another, and be done with it before it expires.
+
+        For of expiries the daemon misses some. Half the time no other job is in the way.
+        """
+        pick, job, tubes = self._random, view.next_id(), view.watched(self._speaker)
+        ttr, wait = (WAIT + 1, WAIT + 1) if self._timed else (1, 0)
+        reserve = pick.choice([b"reserve\r\n", b"reserve-with-timeout %d\r\n" % wait])
+        hold = b"put 5 0 %d 1\r\nd\r\nreserve-job %d\r\n" % (ttr, job)
+        between = pick.choice([b"", b"touch %d\r\n" % job, b"stats-job %d\r\n" % job])
+        packet = hold + between + reserve + b"delete %d\r\n" % job
+        if pick.random() < 0.5:
+            return packet
+        watch = b"".join(b"watch %b\r\n" % tube.encode() for tube in tubes)
+        return self._only(b"quiet", view) + packet + watch + b"ignore quiet\r\n"
+
+    def _sleep(self, view: View) -> bytes:
+        """Wait for a job of a tube of its own that only time brings, or does not."""
+        pick, job = self._random, view.next_id()
+        tube = pick.choice([b"night-1", b"night-2", b"night-3"])
+        bring = pick.choice([
+            b"put 5 %d %d 1\r\nd\r\n" % (DELAY, LONG),
+            b"pause-tube %b %d\r\nput 5 0 %d 1\r\np\r\n" % (tube, PAUSE, LONG),
+            b"",
+        ])  # fmt: skip
+        reserve = b"reserve\r\n" if bring else b"reserve-with-timeout %d\r\n" % WAIT
+        behind = pick.choice([b"", b"delete %d\r\n" % job])
+        return b"use %b\r\n" % tube + bring + self._only(tube, view) + reserve + behind
+
+    def _only(self, tube: bytes, view: View) -> bytes:
+        """Watch this tube and no other."""
+        others = [one.encode() for one in view.watched(self._speaker) if one.encode() != tube]
+        return b"watch %b\r\n" % tube + b"".join(b"ignore %b\r\n" % one for one in others)
 
     def _command(self, view: View) -> bytes:
-        kinds, weights = zip(*_WEIGHTS.items(), strict=True)
-        kind = self._random.choices(kinds, weights)[0]
-        return getattr(self, f"_{kind}")(view)  # type: ignore[no-any-return]
+        """One command that does not wait, wrong now and then."""
+        weights = _TIMED_WEIGHTS if self._timed else _WEIGHTS
+        kind = self._random.choices(list(weights), list(weights.values()))[0]
+        line: bytes = getattr(self, f"_{kind}")(view)
+        chance = self._random.random()
+        if self._timed or chance > 0.1:
+            return line
+        return mutated(self._random, line) if chance > 0.03 else self._random.choice(_ODD_LINES)
 
     # -- commands, each with its arguments -------------------------------------------------------
 
@@ -155,8 +283,11 @@ class Conversation:
         return name.encode()
 
     def _id(self, view: View) -> int:
-        ids = view.recent_ids()
-        if ids and self._random.random() < 0.9:
+        ids, chance = view.recent_ids(), self._random.random()
+        held = view.held_ids(self._speaker)
+        if held and chance < 0.4:
+            return self._random.choice(held)
+        if ids and chance < 0.95:
             return self._random.choice(ids)
         return self._random.choice([0, 1, 7, 2**32, 2**64 - 1, 2**64])
 
@@ -164,24 +295,22 @@ class Conversation:
         return self._random.choice([0, 1, 5, 1023, 1024, 1024, 2**32 - 1, 2**32])
 
     def _delay(self) -> int:
-        if self._timed:
-            return self._random.choice([0, 0, 1, 2])
-        return self._random.choice([0, 0, 0, LONG, 2 * LONG])
+        return self._random.choice([0, 0, DELAY] if self._timed else [0, 0, 0, LONG, 2 * LONG])
 
     def _put(self, view: View) -> bytes:
         pick = self._random
+        if self._timed:
+            return b"put %d %d %d 1\r\nt\r\n" % (pick.choice([1, 1024]), self._delay(), LONG)
         size = pick.choice([0, 1, 2, 10, 10, 300])
         body = bytes(pick.choice(b"abc \r\n") for _ in range(size))
         end = b"\r\n" if pick.random() < 0.96 else pick.choice([b"\n\n", b"ab", b"\r\r"])
         if pick.random() < 0.02:
-            size, body = 70000, b"z" * 70000
+            size = pick.choice([65534, 65535, 65536, 70000])
+            body = b"z" * size
         ttr = LONG if pick.random() < 0.9 else 2**32 - 1
-        priority = self._priority()
         junk = b" junk" if pick.random() < 0.02 else b""
-        line = b"put %d %d %d %d%b\r\n" % (priority, self._delay(), ttr, size, junk)
-        # A put that is refused leaves its body to be read as commands: keep it harmless.
-        safe = body.replace(b"\r\n", b"--").replace(b"\n", b"-")
-        return line + safe + end
+        line = b"put %d %d %d %d%b\r\n" % (self._priority(), self._delay(), ttr, size, junk)
+        return line + body + end
 
     def _reserve(self, view: View) -> bytes:
         return b"reserve-with-timeout 0\r\n"
@@ -221,7 +350,7 @@ class Conversation:
         return b"kick-job %d\r\n" % self._id(view)
 
     def _pause_tube(self, view: View) -> bytes:
-        pauses = [0, 1, 2] if self._timed else [0, 0, LONG]
+        pauses = [0, PAUSE, PAUSE] if self._timed else [0, 0, LONG]
         return b"pause-tube %b %d\r\n" % (self._tube(), self._random.choice(pauses))
 
     def _stats(self, view: View) -> bytes:
@@ -237,43 +366,13 @@ class Conversation:
         what = [b"list-tubes\r\n", b"list-tube-used\r\n", b"list-tubes-watched\r\n"]
         return self._random.choice(what)
 
-    # -- lines that are wrong --------------------------------------------------------------------
-
-    def _mutated(self, line: bytes) -> bytes:
-        pick = self._random
-        at = pick.randrange(len(line))
-        kind = pick.randrange(12)
-        if kind == 0:
-            return line.upper()
-        if kind == 1:
-            return line.replace(b" ", pick.choice([b"  ", b"\t", b"", b" \t", b" +", b" -"]), 1)
-        if kind == 2:
-            return line[:at] + pick.choice([b"\0", b"\r", b"\n", b"\t", b"9", b" "]) + line[at:]
-        if kind == 3:
-            return line[:at] + line[at + 1 :]
-        if kind == 4:
-            return line.replace(b"\r\n", pick.choice([b" \r\n", b" 1\r\n", b"x\r\n"]), 1)
-        if kind == 5:
-            filler = pick.choice([220, 221, 222, 223, 224, 446, 447, 448, 449, 1000])
-            return b"y" * filler + b"\r\n" + b"z\r\n" * 3
-        if kind == 6:
-            return pick.choice(_ODD_LINES)
-        if kind == 7:
-            return line.partition(b" ")[0] + b"\r\n"
-        if kind == 8:
-            return line.rpartition(b" ")[0] + b"\r\n"
-        if kind == 9:
-            return b"use " + b" " * pick.choice([0, 1]) + b"x" * pick.choice([218, 219]) + b"\r\n"
-        if kind == 10:
-            return b"peek" + b" " * pick.choice([217, 218, 219, 220]) + b"1\r\nz\r\n"
-        return bytes(pick.choice(b"adeprstu -19\t\r") for _ in range(at)) + b"\r\n"
-
 
 _WEIGHTS = {
     "put": 24, "reserve": 14, "reserve_job": 3, "delete": 10, "release": 6, "bury": 5, "touch": 3,
     "use": 5, "watch": 5, "ignore": 4, "peek": 5, "kick": 3, "kick_job": 2, "pause_tube": 1,
     "stats": 2, "stats_job": 6, "stats_tube": 5, "list": 4,
 }  # fmt: skip
+_TIMED_WEIGHTS = _WEIGHTS | {"reserve": 5, "pause_tube": 6}
 _ODD_LINES = [
     b"\r\n", b" \r\n", b"\n\r\n", b"put\r\n", b"put \r\n", b"put 1 2 3\r\n", b"statsx\r\n",
     b"stats \r\n", b"stats-\r\n", b"stats-job\r\n", b"stats-tube\r\n", b"stats-job x\r\n",
