@@ -1,4 +1,4 @@
-"""Random histories of the engine on a virtual clock: ``python -m tests.simulation --seeds 0:500``."""
+"""Live through random histories: ``python -m tests.simulation --seeds 0:1000``."""
 
 from __future__ import annotations
 
@@ -9,22 +9,32 @@ import time
 from tests.differential.__main__ import seeds
 from tests.simulation.simulation import HistoryError, Simulation
 
+STEPS = 250
+
+
+def command(seed: int, steps: int) -> str:
+    """The command that repeats a history."""
+    return f".venv/bin/python -m tests.simulation --seeds {seed} --steps {steps}"
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
-    parser.add_argument("--seeds", type=seeds, default=range(500), metavar="A:B")
-    parser.add_argument("--steps", type=int, default=200, help="steps a history (default 200)")
+    parser.add_argument("--seeds", type=seeds, default=range(1000), metavar="A:B")
+    parser.add_argument("--steps", type=int, default=STEPS, help=f"of each (default {STEPS})")
     options = parser.parse_args()
     start = time.monotonic()
     for seed in options.seeds:
         try:
             Simulation(seed).run(options.steps)
         except HistoryError as error:
-            print(f"{error}\nseed {seed} broke a law; to repeat it:")  # noqa: T201
-            print(f"    {parser.prog} --seeds {seed} --steps {options.steps}")  # noqa: T201
+            print(f"{error}\nseed {seed} fails; to repeat it:")  # noqa: T201
+            print(f"    {command(seed, options.steps)}")  # noqa: T201
             return 1
-    seconds, count = time.monotonic() - start, len(options.seeds)
-    print(f"{count} histories of {options.steps} steps: no law broken ({seconds:.0f} s)")  # noqa: T201
+    count, seconds = len(options.seeds), time.monotonic() - start
+    print(  # noqa: T201
+        f"{count} histories, {count * options.steps} steps: nothing found "
+        f"({count * options.steps / seconds:.0f} steps/s)"
+    )
     return 0
 
 
