@@ -5,6 +5,7 @@
     with Client("localhost:11300") as client:
         client.put("hello", tube="emails")
 
+``AsyncClient`` has the same methods, awaited, and many commands on their way at once.
 ``EmbeddedServer`` is a server of one's own, as a child process.
 """
 
@@ -31,6 +32,7 @@ from beanrow.errors import (
     DrainingError,
     ExpectedCrlfError,
     InternalError,
+    JobLost,
     JobTooBigError,
     NotFoundError,
     NotIgnoredError,
@@ -44,9 +46,11 @@ from beanrow.protocol.values import Duration, Job
 from beanrow.version import __version__
 
 if TYPE_CHECKING:
+    from beanrow.client.aio import AsyncClient
     from beanrow.client.child import ChildServer as EmbeddedServer
 
 __all__ = [
+    "AsyncClient",
     "BadFormatError",
     "BadReplyError",
     "BadTypeError",
@@ -69,6 +73,7 @@ __all__ = [
     "ExpectedCrlfError",
     "InternalError",
     "Job",
+    "JobLost",
     "JobStats",
     "JobTooBigError",
     "NotFoundError",
@@ -83,7 +88,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Starting processes is for few programs; subprocess would cost all of them its import.
+    # Each is for few programs; asyncio and subprocess would cost all of them their import.
+    if name == "AsyncClient":
+        from beanrow.client.aio import AsyncClient
+
+        globals()[name] = AsyncClient
+        return AsyncClient
     if name == "EmbeddedServer":
         from beanrow.client.child import ChildServer
 

@@ -19,7 +19,8 @@
     ├── BatchError                some items of a batch failed: .results
     ├── ConnectionLostError       also a ConnectionError: .outcome
     │   ├── ConnectFailedError    nothing answers at the address
-    │   └── CommandTimeoutError   no reply in time; also a TimeoutError
+    │   ├── CommandTimeoutError   no reply in time; also a TimeoutError
+    │   └── JobLost               the connection that held a job is gone: .job_id
     └── BeanstalkSignal           not an error: something to know; also a UserWarning
         ├── DeadlineSoon          a held job has less than a second left
         └── BuriedJob             the server had no memory to queue a job: .job_id
@@ -51,6 +52,7 @@ __all__ = [
     "DrainingError",
     "ExpectedCrlfError",
     "InternalError",
+    "JobLost",
     "JobTooBigError",
     "NotFoundError",
     "NotIgnoredError",
@@ -191,7 +193,7 @@ class BadTypeError(BeanstalkError, TypeError):
 
 
 class ClientClosedError(BeanstalkError):
-    """The client was closed by its own program; nothing was sent."""
+    """The client was closed by its own program, before this command or under it."""
 
 
 class BatchError(BeanstalkError):
@@ -231,6 +233,23 @@ class ConnectFailedError(ConnectionLostError):
 
 class CommandTimeoutError(ConnectionLostError, TimeoutError):
     """The server did not answer within the client's ``timeout``; the connection is closed."""
+
+
+class JobLost(ConnectionLostError):
+    """The connection that held job ``job_id`` is gone, and the reservation with it.
+
+    The server gives the job to the next worker. Raised by a command that needs the
+    reservation; ``outcome`` is that command's.
+    """
+
+    def __init__(self, command: str, job_id: int, outcome: Outcome) -> None:
+        told = "it was not sent" if outcome == "never-sent" else "the server may have done it"
+        super().__init__(
+            f"{command}: job {job_id} is lost: the connection that held it broke, "
+            f"and the server gives it to the next worker; {told}",
+            outcome,
+        )
+        self.job_id = job_id
 
 
 class BeanstalkSignal(BeanstalkError, UserWarning):
