@@ -6,6 +6,8 @@ Laws:
   whatever its connection happens to be set to (``state.py``).
 - One conversation at a time. A client opens its connection at the first command that
   needs it, and a new one after the old one was lost.
+- A job is held by the connection that reserved it. Once that is closed, no command that
+  needs the reservation is sent over another one.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from beanrow.errors import (
     CommandError,
     ConnectionLostError,
     DeadlineSoon,
+    JobLost,
     JobTooBigError,
     OutOfMemoryError,
     StatsParsingError,
@@ -78,6 +81,9 @@ class Client(Batches):
     ``on_buried_job(signal)``: a job that the server had to bury; else ``warnings.warn``;
     ``on_deadline_soon(signal)``: a held job is about to expire, touch it here; the
     reserve then goes on for the time left, once. Else the signal is raised.
+
+    ``delete``, ``release``, ``bury`` and ``touch`` of a ``Job`` raise ``JobLost`` when the
+    connection that reserved it is gone; given a bare id they are sent as they are.
 
     Any method may raise ``BeanstalkError``; nothing else that a server or a network can
     do reaches the caller.
@@ -260,7 +266,7 @@ class Client(Batches):
 
     def delete(self, job: Job | int) -> None:
         """Delete a job that this client holds, or that nobody does; else NotFoundError."""
-        self._ask(commands.delete(job))
+        self._ask_of(job, commands.delete(job))
 
     def release(
         self, job: Job | int, *, priority: int = DEFAULT_PRIORITY, delay: Duration = 0
@@ -270,18 +276,18 @@ class Client(Batches):
         Gives True. A server without memory buries the job instead: then ``on_buried_job``
         is called and it gives False.
         """
-        released = self._ask(commands.release(job, priority, delay))
+        released = self._ask_of(job, commands.release(job, priority, delay))
         if not released:
             self._buried(job.id if isinstance(job, Job) else job)
         return released
 
     def bury(self, job: Job | int, *, priority: int = DEFAULT_PRIORITY) -> None:
         """Set a held job aside until it is kicked; NotFoundError if it is not held."""
-        self._ask(commands.bury(job, priority))
+        self._ask_of(job, commands.bury(job, priority))
 
     def touch(self, job: Job | int) -> None:
         """Start the ttr of a held job anew; NotFoundError if it is not held."""
-        self._ask(commands.touch(job))
+        self._ask_of(job, commands.touch(job))
 
     # -- watching -----------------------------------------------------------------
 
@@ -381,6 +387,20 @@ class Client(Batches):
                 if connection.closed and self._connection is connection:
                     self._connection = None
                 raise
+
+    def _ask_of(self, job: Job | int, command: Command[T]) -> T:
+        """Send a command that needs a reservation; JobLost if a Job's connection is gone."""
+        if not isinstance(job, Job) or not isinstance(job.holder, Connection):
+            return self._ask(command)
+        holder = job.holder
+        if holder.closed and not self._closed:
+            raise JobLost(str(command), job.id, "never-sent")
+        try:
+            return self._ask(command)
+        except ConnectionLostError as error:
+            if not holder.closed:
+                raise  # another client's job: its reservation stands
+            raise JobLost(str(command), job.id, error.outcome) from error
 
     def _open(self) -> Connection:
         """Open a connection that watches what this client watches."""
