@@ -57,6 +57,10 @@ def _parse(line: bytes) -> Parsed | None:
     return parsed
 
 
+_SMALL = 1024
+"""Pieces of a body below this are gathered: an object for each would weigh 40 times its bytes."""
+
+
 class RequestStream:
     """Cuts requests out of one connection's bytes.
 
@@ -79,19 +83,25 @@ class RequestStream:
         self._buffer = b""
         self._start = 0
         self._put: PutLine | None = None
-        self._chunks: list[bytes] = []  # of a body that is still coming
+        self._chunks: list[bytes | bytearray] = []  # of a body that is still coming
         self._missing = 0  # bytes until the chunks are a whole body
         self._skip = 0  # bytes of a body over the limit that are still coming
         self._in_long_line = False
 
     def feed(self, data: bytes) -> None:
         """Take bytes as they came from the connection."""
-        if self._chunks:
-            self._chunks.append(data)
+        chunks = self._chunks
+        if chunks:
+            if len(data) >= _SMALL:
+                chunks.append(data)
+            elif chunks[-1].__class__ is bytearray:
+                chunks[-1] += data
+            else:
+                chunks.append(bytearray(data))
             self._missing -= len(data)
             if self._missing <= 0:
-                self._buffer = b"".join(self._chunks)
-                self._chunks.clear()
+                self._buffer = b"".join(chunks)
+                chunks.clear()
         elif self._start == len(self._buffer):
             self._buffer = data
             self._start = 0

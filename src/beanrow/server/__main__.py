@@ -115,9 +115,12 @@ def _prepare(prog: str, options: argparse.Namespace) -> socket.socket:
         sys.exit(f"{prog}: -p {options.port}: a port is at most 65535")
     try:
         listener = _listener(options.address, options.port)
-    except OSError as error:
-        where = options.address if ":/" in options.address else f"{options.address}:{options.port}"
-        sys.exit(f"{prog}: cannot listen on {where}: {error.strerror or error}")
+    except (OSError, UnicodeError) as error:  # UnicodeError: a host name that can be none
+        where = options.address
+        if not where.startswith("unix:"):
+            where = f"[{where}]:{options.port}" if ":" in where else f"{where}:{options.port}"
+        problem = error.strerror if isinstance(error, OSError) and error.strerror else error
+        sys.exit(f"{prog}: cannot listen on {where}: {problem}")
     if options.user is not None:
         try:
             _become(options.user)

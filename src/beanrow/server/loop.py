@@ -35,6 +35,8 @@ _READ_SIZE = 64 * 1024
 _ACCEPTS_A_TURN = 64
 _LONGEST_WAIT = 3600.0
 """In seconds: a ttr may be 136 years, and the system takes 24 days of milliseconds."""
+_RETRY = 1.0
+"""Seconds until the next try to accept where only others can free what is used up."""
 
 
 def wall_clock() -> Callable[[], int]:
@@ -244,9 +246,7 @@ class Loop:
         self.poller.unregister(fd)
         del self._handlers[fd]
         if self._links.pop(fd, None) is not None and self._full_up:
-            self._full_up = False
-            for listening in self._listeners:
-                self.poller.modify(listening, _IN)
+            self._accept_again()
 
     def stop(self) -> None:
         """End ``run`` after this turn."""
@@ -268,6 +268,8 @@ class Loop:
         ready = self.poller.wait(self._patience())
         self.now = self._clock()
         self.engine.tick(self.now)
+        if self._full_up and not self._links:  # no connection of ours will end and make room
+            self._accept_again()
         unfinished, self.unfinished = self.unfinished, []
         for link in unfinished:
             self._guarded(link.advance, link.fd)
@@ -282,13 +284,12 @@ class Loop:
         while self.engine.outbox:
             self._say_all()
 
-    def _patience(self) -> float | None:
+    def _patience(self) -> float:
         if self.unfinished:
             return 0.0
+        most = _RETRY if self._full_up and not self._links else _LONGEST_WAIT
         deadline = self.engine.next_deadline()
-        if deadline is None:
-            return None
-        return min(max(0, deadline - self._clock()) / 1e9, _LONGEST_WAIT)
+        return most if deadline is None else min(max(0, deadline - self._clock()) / 1e9, most)
 
     def _say_all(self) -> None:
         """Say what is in the outbox, then go on where a reply had been waited for."""
@@ -297,9 +298,12 @@ class Loop:
         for session in outbox:
             link = session.owner
             if isinstance(link, _Link):
-                link.say()
-                if link.stalled and not session.waiting:
-                    self._guarded(link.advance, link.fd)
+                try:
+                    link.say()
+                    if link.stalled and not session.waiting:
+                        link.advance()
+                except Exception:  # noqa: BLE001  # told, and contained: the law above
+                    self._report(link.fd)
 
     def _guarded(self, step: Callable[[], None], fd: int) -> None:
         try:
@@ -313,7 +317,12 @@ class Loop:
         traceback.print_exc()
         link = self._links.get(fd)
         if link is not None:
-            link.close()
+            self._guarded(link.close, link.fd)  # which forgets the link before it can fail
+
+    def _accept_again(self) -> None:
+        self._full_up = False
+        for listening in self._listeners:
+            self.poller.modify(listening, _IN)
 
     def _accept(self, listener: socket.socket) -> None:
         for _ in range(_ACCEPTS_A_TURN):

@@ -5,12 +5,14 @@ Law: what was started is ended: sockets are closed and a Unix socket's file is r
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import secrets
 import signal
 import socket
 import stat
+import sys
 from collections.abc import Callable
 from resource import RUSAGE_SELF, getrusage
 from types import FrameType
@@ -46,6 +48,8 @@ def listen_unix(path: str) -> socket.socket:
 
     OSError if the path is taken by something else, or by a server that answers.
     """
+    if not path:  # which would be an address of Linux's own choice
+        raise OSError(errno.EINVAL, "the path is empty")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         if _is_dead_socket(path):
@@ -126,8 +130,7 @@ class Server:
             ready()
             self._loop.run()
         finally:
-            for path in self._sockets_on_disk:
-                os.unlink(path)
+            self._remove_files()
 
     def stop_with_parent(self, parent: int, stdin: int) -> None:
         """Stop when the process ``parent`` ends or the pipe ``stdin`` is closed by it.
@@ -138,17 +141,17 @@ class Server:
 
         def end_at_eof(_events: int) -> None:
             if not os.read(stdin, 4096):
-                self._loop.stop()
+                self._stop()
 
         def end(_events: int) -> None:
-            self._loop.stop()
+            self._stop()
 
         self._loop.watch(stdin, end_at_eof)
         if hasattr(os, "pidfd_open"):
             try:
                 self._loop.watch(os.pidfd_open(parent), end)
             except ProcessLookupError:
-                self._loop.stop()
+                self._stop()
 
     def _take_signals(self) -> None:
         wake_up, waker = socket.socketpair()
@@ -165,8 +168,23 @@ class Server:
         signal.signal(signal.SIGINT, self._on_stop)
         signal.signal(signal.SIGUSR1, self._on_drain)
 
-    def _on_stop(self, _number: int, _frame: FrameType | None) -> None:
+    def _stop(self) -> None:
+        # While we still listen: after that a successor takes the path for a dead one and its own.
+        self._remove_files()
         self._loop.stop()
+
+    def _remove_files(self) -> None:
+        while self._sockets_on_disk:
+            path = self._sockets_on_disk.pop()
+            try:
+                os.unlink(path)
+            except FileNotFoundError:
+                pass  # somebody has been so kind
+            except OSError as error:
+                sys.stderr.write(f"beanrow: {path} stays behind: {error.strerror}\n")
+
+    def _on_stop(self, _number: int, _frame: FrameType | None) -> None:
+        self._stop()
 
     def _on_drain(self, _number: int, _frame: FrameType | None) -> None:
         self.engine.draining = True
