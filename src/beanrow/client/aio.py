@@ -526,7 +526,8 @@ class AsyncClient(AsyncBatches):
         if line.to_be_kept and len(self._idle) < _MOST_IDLE:
             self._idle.append(line)
         else:
-            self._end(line)
+            self._lines.discard(line)
+            line.retire()
 
     def _end(self, line: Line) -> None:
         self._lines.discard(line)

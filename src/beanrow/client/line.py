@@ -57,7 +57,7 @@ class Line(asyncio.BufferedProtocol):
 
     __slots__ = (
         "_alarm", "_alarm_at", "_alone", "_buffer", "_end", "_limit", "_loop", "_on_lost", "_out",
-        "_pending", "_stream", "_tell", "_timeout", "_trace", "_transport", "_watched",
+        "_pending", "_retired", "_stream", "_tell", "_timeout", "_trace", "_transport", "_watched",
         "closed", "jobs", "most_body", "peer", "to_be_kept", "used",
     )  # fmt: skip
 
@@ -89,6 +89,7 @@ class Line(asyncio.BufferedProtocol):
         self.jobs: dict[int, Job] = {}
         self.most_body = UNKNOWN_LIMIT
         self.to_be_kept = True
+        self._retired = False
         self.closed = False
 
     # -- speaking -----------------------------------------------------------------
@@ -179,6 +180,8 @@ class Line(asyncio.BufferedProtocol):
         if not self._answer_at_once(data):
             self._stream.feed(data)
             self._answer_in_turn(data)
+        if self._retired:
+            self._end_if_idle()
 
     def _answer_at_once(self, data: bytes) -> bool:
         """Take data for the one reply that is due, if it is that: no need to cut it out."""
@@ -269,6 +272,15 @@ class Line(asyncio.BufferedProtocol):
             self._flush()
         self._close(self._closed_error)
 
+    def retire(self) -> None:
+        """Close the connection on purpose once all that was said is answered."""
+        self._retired = True
+        self._loop.call_soon(self._end_if_idle)  # not under whoever is reading a reply
+
+    def _end_if_idle(self) -> None:
+        if not self._pending:
+            self.end()
+
     def _break(self, reason: str, kind: type[ConnectionLostError] = ConnectionLostError) -> None:
         """Close a connection that is of no use any more, and tell its owner."""
         if self.closed:
@@ -281,8 +293,8 @@ class Line(asyncio.BufferedProtocol):
                 "unknown" if sent else "never-sent",
             )
 
-        self._close(lost)
-        self._on_lost(self)
+        # The owner first: its hooks are to be called before anyone is told here.
+        self._close(lost, self._on_lost)
 
     def _closed_error(self, command: Command[Any], sent: bool) -> ClientClosedError:
         told = "; the server may have carried it out" if sent else "; it was not sent"
@@ -290,7 +302,11 @@ class Line(asyncio.BufferedProtocol):
             f"the connection to {self.peer} was closed under {str(command)!r}{told}"
         )
 
-    def _close(self, tell: Callable[[Command[Any], bool], BeanstalkError]) -> None:
+    def _close(
+        self,
+        tell: Callable[[Command[Any], bool], BeanstalkError],
+        on_closed: Callable[[Line], object] | None = None,
+    ) -> None:
         if self.closed:
             return
         self.closed = True
@@ -306,6 +322,8 @@ class Line(asyncio.BufferedProtocol):
             self._transport.abort()
         else:
             self._transport.close()
+        if on_closed is not None:
+            on_closed(self)
         for place, (command, future, _) in enumerate(pending):
             if future is not None and not future.done():
                 future.set_exception(tell(command, place < sent))
