@@ -7,9 +7,13 @@ import os
 import pwd
 import socket
 import sys
+from pathlib import Path
 from typing import NoReturn
 
+from beanrow.errors import JournalError
+from beanrow.journal.opening import DEFAULT_SIZE
 from beanrow.protocol.values import MAX_JOB_SIZE
+from beanrow.server.local import Data
 from beanrow.server.server import Server, listen_tcp, listen_unix
 from beanrow.version import __version__
 
@@ -17,10 +21,6 @@ __all__ = ["main"]
 
 _MOST_JOB_SIZE = 1073741824
 """The largest -z, as in the daemon: 1 GiB."""
-
-
-_SEGMENT = 10485760
-"""The default -s, as in the daemon: 10 MiB."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -37,11 +37,22 @@ def _count(text: str) -> int:
     return number
 
 
-_count.__name__ = "number"  # argparse names the type in its errors
+def _milliseconds(text: str) -> int:
+    return _count(text) * 1_000_000
+
+
+def _sync_policy(text: str) -> int | None:
+    """Read --fsync into nanoseconds; None is never."""
+    words = {"always": 0, "never": None}
+    return words[text] if text in words else _milliseconds(text)
+
+
+_count.__name__ = _milliseconds.__name__ = "number"  # argparse names the type in its errors
+_sync_policy.__name__ = "time to sync"
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = _Parser(prog=prog, description="Serve a beanstalk queue in memory.")
+    parser = _Parser(prog=prog, description="Serve a beanstalk queue.")
     parser.add_argument(
         "-l",
         metavar="ADDR",
@@ -52,13 +63,31 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "-p", metavar="PORT", dest="port", type=_count, default=11300, help="default 11300"
     )
-    parser.add_argument("-b", metavar="DIR", dest="journal", help="refused: no journal yet")
     parser.add_argument(
-        "-f", metavar="MS", dest="sync", type=_count, help="taken, of no effect without -b"
+        "-b", "--data", metavar="DIR", type=Path, help="keep the jobs in this directory"
     )
-    parser.add_argument("-F", dest="never_sync", action="store_true", help="likewise")
     parser.add_argument(
-        "-s", metavar="BYTES", dest="segment", type=_count, default=_SEGMENT, help="likewise"
+        "--fsync",
+        metavar="WHEN",
+        dest="sync_after",
+        type=_sync_policy,
+        default=0,
+        help="sync the journal: always, before each reply (the default); every so many "
+        "milliseconds; or never",
+    )
+    parser.add_argument(
+        "-f", metavar="MS", dest="sync_after", type=_milliseconds, help="as --fsync MS; 0 is always"
+    )
+    parser.add_argument(
+        "-F", dest="sync_after", action="store_const", const=None, help="as --fsync never"
+    )
+    parser.add_argument(
+        "-s",
+        metavar="BYTES",
+        dest="segment",
+        type=_count,
+        default=DEFAULT_SIZE,
+        help=f"what the journal may take beyond twice its jobs (default {DEFAULT_SIZE})",
     )
     parser.add_argument("-u", metavar="USER", dest="user", help="become this user and its group")
     parser.add_argument(
@@ -107,8 +136,6 @@ def _become(user: str) -> None:
 
 def _prepare(prog: str, options: argparse.Namespace) -> socket.socket:
     """Do all that can fail; exits with one line that says what and why."""
-    if options.journal is not None:
-        sys.exit(f"{prog}: -b {options.journal}: this version has no journal; start without -b")
     if options.max_job_size > _MOST_JOB_SIZE:
         sys.exit(f"{prog}: -z {options.max_job_size}: at most {_MOST_JOB_SIZE} bytes")
     if options.port > 65535:
@@ -138,7 +165,16 @@ def main(arguments: list[str] | None = None, prog: str = "python -m beanrow.serv
             f"{prog}: WARNING: anyone who can reach {_where(listener)} can read, add and delete "
             "jobs: there are no access rights. Listen on loopback, or keep others out by firewall.\n"
         )
-    server = Server([listener], max_job_size=options.max_job_size, segment=options.segment)
+    data = None
+    if options.data is not None:
+        data = Data(options.data, options.sync_after, options.segment)
+    try:
+        server = Server(
+            [listener], max_job_size=options.max_job_size, segment=options.segment, data=data
+        )
+    except JournalError as error:
+        listener.close()
+        sys.exit(f"{prog}: {error}")
     if options.with_parent:
         server.stop_with_parent(os.getppid(), sys.stdin.fileno())
 
@@ -149,8 +185,7 @@ def main(arguments: list[str] | None = None, prog: str = "python -m beanrow.serv
             sys.stdout.write(f"{_where(listener)}\n")
             sys.stdout.flush()
 
-    server.run(tell)
-    return 0
+    return 0 if server.run(tell) else 1
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ server 3 to 5 times as fast as one send a reply; futures, tasks and streams for 
 command would cost more than the commands do.
 
 Laws:
-- Replies leave at the end of a turn, one send a connection.
+- Replies leave at the end of a turn, one send a connection, and not before the journal,
+  where there is one, has what they promise.
 - A peer that does not read its replies is not read from: what is unsent is bounded.
 - A fault in one connection's handling closes that connection and is told on stderr.
 """
@@ -24,6 +25,7 @@ from math import ceil
 
 from beanrow.engine.engine import Engine
 from beanrow.engine.session import Session
+from beanrow.journal.journal import Journal
 from beanrow.server.connection import Connection
 
 __all__ = ["Loop", "wall_clock"]
@@ -36,7 +38,7 @@ _ACCEPTS_A_TURN = 64
 _LONGEST_WAIT = 3600.0
 """In seconds: a ttr may be 136 years, and the system takes 24 days of milliseconds."""
 _RETRY = 1.0
-"""Seconds until the next try to accept where only others can free what is used up."""
+"""Seconds until the next try of what failed because something is used up or broken."""
 
 
 def wall_clock() -> Callable[[], int]:
@@ -212,10 +214,16 @@ class _Link:
 
 
 class Loop:
-    """Serves an engine on listening sockets until ``stop``. ``clock`` gives nanoseconds."""
+    """Serves an engine on listening sockets until ``stop``. ``clock`` gives nanoseconds.
 
-    def __init__(self, engine: Engine, clock: Callable[[], int]) -> None:
+    ``journal`` is that of the engine, if it has one.
+    """
+
+    def __init__(
+        self, engine: Engine, clock: Callable[[], int], journal: Journal | None = None
+    ) -> None:
         self.engine = engine
+        self._journal = journal
         self.now = clock()
         self.poller = _Poller()
         self.unfinished: list[_Link] = []
@@ -282,28 +290,50 @@ class Loop:
                 except Exception:  # noqa: BLE001  # told, and contained: the law above
                     self._report(fd)
         while self.engine.outbox:
+            if self._journal is not None and not self._is_kept(self._journal):
+                return
             self._say_all()
+        if self._journal is not None:
+            self._journal.tidy(self.now)
+
+    def _is_kept(self, journal: Journal) -> bool:
+        """Wait until the journal has what was done; False if we are to stop before that."""
+        while not journal.commit(self.now):
+            if self._stopping:
+                return False
+            time.sleep(_RETRY)
+            self.now = self._clock()
+        return True
 
     def _patience(self) -> float:
         if self.unfinished:
             return 0.0
         most = _RETRY if self._full_up and not self._links else _LONGEST_WAIT
         deadline = self.engine.next_deadline()
+        if self._journal is not None:
+            due = self._journal.next_deadline()
+            deadline = due if deadline is None or (due is not None and due < deadline) else deadline
         return most if deadline is None else min(max(0, deadline - self._clock()) / 1e9, most)
 
     def _say_all(self) -> None:
-        """Say what is in the outbox, then go on where a reply had been waited for."""
+        """Say what is in the outbox, then go on where a reply had been waited for.
+
+        Not in between: going on may add to what is still to be said, and no journal has that.
+        """
         outbox: list[Session] = self.engine.outbox
         self.engine.outbox = []
+        stalled: list[_Link] = []
         for session in outbox:
             link = session.owner
             if isinstance(link, _Link):
                 try:
                     link.say()
                     if link.stalled and not session.waiting:
-                        link.advance()
+                        stalled.append(link)
                 except Exception:  # noqa: BLE001  # told, and contained: the law above
                     self._report(link.fd)
+        for link in stalled:
+            self._guarded(link.advance, link.fd)
 
     def _guarded(self, step: Callable[[], None], fd: int) -> None:
         try:

@@ -19,12 +19,15 @@ from types import FrameType
 
 from beanrow.engine.counters import HostFacts
 from beanrow.engine.engine import Engine
+from beanrow.journal.journal import Journal, JournalFacts
+from beanrow.server.local import Data, KeptQueue
 from beanrow.server.loop import Loop, wall_clock
 from beanrow.version import __version__
 
 __all__ = ["Server", "listen_tcp", "listen_unix"]
 
 _BACKLOG = 1024
+_NO_JOURNAL = JournalFacts(0, 0, 0, 0)
 
 
 def listen_tcp(host: str, port: int) -> socket.socket:
@@ -76,13 +79,17 @@ def _is_dead_socket(path: str) -> bool:
     return False
 
 
-def _host_facts(server_id: str, segment: int) -> Callable[[], HostFacts]:
+def _host_facts(
+    server_id: str, segment: int, journal: Callable[[], Journal | None]
+) -> Callable[[], HostFacts]:
     """Collect what does not change once; the rest at each call."""
     uname = os.uname()
     pid = os.getpid()
 
-    def facts() -> HostFacts:
+    def host_facts() -> HostFacts:
         usage = getrusage(RUSAGE_SELF)
+        kept = journal()
+        facts = _NO_JOURNAL if kept is None else kept.facts
         return HostFacts(
             pid=pid,
             version=f"beanrow {__version__}",
@@ -92,24 +99,40 @@ def _host_facts(server_id: str, segment: int) -> Callable[[], HostFacts]:
             hostname=uname.nodename,
             os=uname.version,
             platform=uname.machine,
+            binlog_oldest_index=facts.oldest_index,
+            binlog_current_index=facts.current_index,
+            binlog_records_migrated=facts.records_migrated,
+            binlog_records_written=facts.records_written,
             binlog_max_size=segment,
         )
 
-    return facts
+    return host_facts
 
 
 class Server:
     """A beanstalk server on the given listeners.
 
-    ``max_job_size`` and ``segment`` (of a journal's file, told by ``stats``) are bytes.
+    ``max_job_size`` and ``segment`` (of a journal, told by ``stats``) are bytes. With ``data``
+    the jobs are kept there; JournalError if they cannot be.
     """
 
-    def __init__(self, listeners: list[socket.socket], *, max_job_size: int, segment: int) -> None:
+    def __init__(
+        self,
+        listeners: list[socket.socket],
+        *,
+        max_job_size: int,
+        segment: int,
+        data: Data | None = None,
+    ) -> None:
         clock = wall_clock()
-        self.engine = Engine(
-            clock(), max_job_size=max_job_size, host=_host_facts(secrets.token_hex(8), segment)
-        )
-        self._loop = Loop(self.engine, clock)
+        host = _host_facts(secrets.token_hex(8), segment, self._journal)
+        self._kept: KeptQueue | None = None
+        if data is None:
+            self.engine = Engine(clock(), max_job_size=max_job_size, host=host)
+        else:
+            self._kept = KeptQueue(data, clock, max_job_size=max_job_size, host=host)
+            self.engine = self._kept.engine
+        self._loop = Loop(self.engine, clock, self._journal())
         self._listeners = listeners
         self._sockets_on_disk = [
             listener.getsockname() for listener in listeners if listener.family == socket.AF_UNIX
@@ -117,10 +140,13 @@ class Server:
         for listener in listeners:
             self._loop.listen(listener)
 
-    def run(self, ready: Callable[[], object]) -> None:
+    def _journal(self) -> Journal | None:
+        return None if self._kept is None else self._kept.journal
+
+    def run(self, ready: Callable[[], object]) -> bool:
         """Serve until told to stop: by SIGTERM, SIGINT, or the end of the parent.
 
-        SIGUSR1 begins drain mode, as in the daemon. ``ready`` is called once signals are
+        False if the journal could not be brought to its end. SIGUSR1 begins drain mode, as in the daemon. ``ready`` is called once signals are
         taken: whoever is told of the server earlier could end it with one.
         """
         self._take_signals()
@@ -131,6 +157,7 @@ class Server:
             self._loop.run()
         finally:
             self._remove_files()
+        return self._kept is None or self._kept.close()
 
     def stop_with_parent(self, parent: int, stdin: int) -> None:
         """Stop when the process ``parent`` ends or the pipe ``stdin`` is closed by it.

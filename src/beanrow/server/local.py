@@ -1,0 +1,84 @@
+"""A queue of this process: an engine, and the journal that keeps it if it has a directory."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from random import SystemRandom
+from typing import NamedTuple
+
+from beanrow.engine.counters import HostFacts
+from beanrow.engine.recording import RecordingEngine
+from beanrow.errors import JournalError
+from beanrow.journal.disk import Directory
+from beanrow.journal.opening import open_journal
+
+__all__ = ["Data", "KeptQueue"]
+
+_MOST_TOLD = 20
+"""Lines of damage that are told at the start; `beanrow journal check` tells all."""
+
+
+class Data(NamedTuple):
+    """Where and how jobs are kept.
+
+    ``sync_after`` is the nanoseconds that a promise may go unsynced, 0 for none, None for as
+    long as the system likes; ``size`` the bytes a journal may take beyond twice its jobs.
+    """
+
+    path: Path
+    sync_after: int | None
+    size: int
+
+
+class KeptQueue:
+    """An engine and its journal in a directory that is ours until ``close``.
+
+    JournalError, telling what to do, if the directory cannot be used.
+    """
+
+    def __init__(
+        self,
+        data: Data,
+        clock: Callable[[], int],
+        *,
+        max_job_size: int,
+        host: Callable[[], HostFacts],
+    ) -> None:
+        self._path = data.path
+        self._clock = clock
+        self._directory = Directory.make(data.path)
+        try:
+            self._directory.lock()
+            now = clock()
+            self.engine = RecordingEngine(now, max_job_size=max_job_size, host=host)
+            self.journal, found = open_journal(
+                self._directory,
+                self.engine,
+                now,
+                wall=time.time_ns,
+                draw=SystemRandom().getrandbits,
+                tell=self._tell,
+                size=data.size,
+                sync_after=data.sync_after,
+            )
+        except JournalError as error:
+            self._directory.close()
+            raise JournalError(f"{data.path}: {error}") from error
+        for line in [*found.notes, *found.damage][:_MOST_TOLD]:
+            self._tell(line)
+        if len(found.damage) > _MOST_TOLD:
+            self._tell(f"{len(found.damage)} damages in all: 'beanrow journal check' tells them")
+
+    def _tell(self, line: str) -> None:
+        sys.stderr.write(f"beanrow: {self._path}: {line}\n")
+        sys.stderr.flush()
+
+    def close(self) -> bool:
+        """End the journal in order; False, and told, if the disk does not take the last of it."""
+        try:
+            return self.journal.close(self._clock())
+        finally:
+            self._directory.close()
