@@ -171,7 +171,7 @@ class KeptSimulation(Simulation):
             disk,
             self._engine,
             self._now,
-            wall=lambda: self._now + self._skew,
+            skew=lambda: self._skew,
             draw=draw,
             tell=self._tell,
             size=SIZE,

@@ -139,8 +139,8 @@ def ids_are_not_remembered() -> Any:
 
 @bug
 def ids_are_remembered_too_low() -> Any:
-    def prepare_mark(self: Journal, now: int) -> bool:
-        self._writer.skew, self._writer.next_id = self._wall() - now, self._engine.next_id
+    def prepare_mark(self: Journal) -> bool:
+        self._writer.skew, self._writer.next_id = self._skew(), self._engine.next_id
         return False
 
     return patched(Journal, "_prepare_mark", prepare_mark)
@@ -319,8 +319,8 @@ def the_end_of_a_segment_is_not_known() -> Any:
 def what_is_not_synced_is_built_upon() -> Any:
     begin = Journal.begin
 
-    def trusting(self: Journal, unsure: Unsure, now: int) -> None:
-        begin(self, Unsure(set(), set()), now)
+    def trusting(self: Journal, _unsure: Unsure) -> None:
+        begin(self, Unsure(set(), set()))
 
     return patched(Journal, "begin", trusting)
 

@@ -67,7 +67,7 @@ class Compaction:
         live = self.live_bytes
         if self.hard_up:
             garbage = space.in_segments - space.segments[-1].size - live
-            return garbage > space.file_size + live // 10  # less would not give back a file
+            return garbage > space.file_size  # less would not give back a file
         return space.allocated > live + live // 2 + 3 * space.file_size
 
     def step(self, size: int) -> bool:
@@ -76,7 +76,7 @@ class Compaction:
         OSError if the disk fails. Call ``rewind`` then: what was moved may not be on it.
         """
         segment = self._space.segments[0]
-        if not self._can_have_room(segment):
+        if not self._can_have_room():
             return False
         left = self._move_jobs(segment, min(size, _MOST))
         if left is not None:
@@ -93,23 +93,30 @@ class Compaction:
             return True
         return False
 
-    def _can_have_room(self, segment: Segment) -> bool:
-        """See that the last spare file, which is for deletes, will not be needed."""
-        left, usable = self._writer.left, self._space.usable
-        if segment.end <= left:
+    def has_room(self, besides: int) -> bool:
+        """Whether the oldest segment can be emptied although ``besides`` bytes are written too."""
+        left, segments = self._writer.left, self._space.segments
+        if len(segments) < 2:
+            return self._space.fits(besides, left)
+        oldest = segments[0]
+        if self._space.fits(besides + oldest.end, left):
+            return True
+        return self._space.fits(besides + self._live_bytes_in(oldest), left)
+
+    def _can_have_room(self) -> bool:
+        if self.has_room(0):
             return True
         try:
-            while not self._space.has_spare_for(min(segment.end - left, usable)):
-                self._space.add_spare()
+            self._space.add_spare()
         except OSError:
-            return self._live_bytes_in(segment) + _SLACK <= left
-        return True
+            return False
+        return self.has_room(0)
 
     def _live_bytes_in(self, segment: Segment) -> int:
         find = self._engine.jobs.get
         jobs = [job for job in map(find, segment.jobs) if job and job.file == segment.number]
         sizes = (JOB_SIZE + len(job.tube.name) + len(job.body) for job in jobs)
-        return sum(sizes) + _TUBE * len(segment.tubes)
+        return _SLACK + sum(sizes) + _TUBE * len(segment.tubes)
 
     def _can_have_large(self, size: int) -> bool:
         try:

@@ -109,7 +109,7 @@ class _RealFile:
 class Directory:
     """A directory of the file system. ``close`` lets go of its locks.
 
-    JournalError, telling what to do, if it is not there or may not be used.
+    JournalError, without the directory's name, if it is not there or may not be used.
     """
 
     def __init__(self, path: Path) -> None:
@@ -117,7 +117,7 @@ class Directory:
         try:
             self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
-            raise JournalError(f"cannot open {path}: {error.strerror}") from error
+            raise JournalError(f"it cannot be opened: {error.strerror}") from error
         self._lock_fd = self._hold_fd = -1
 
     @classmethod
@@ -126,7 +126,7 @@ class Directory:
         try:
             path.mkdir(0o700, exist_ok=True)
         except OSError as error:
-            raise JournalError(f"cannot make {path}: {error.strerror}") from error
+            raise JournalError(f"it cannot be made: {error.strerror}") from error
         return cls(path)
 
     def lock(self) -> None:
@@ -135,14 +135,12 @@ class Directory:
             self._lock_fd = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
             self._hold_fd = os.open(self.path / _HOLD, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise JournalError(f"cannot write to {self.path}: {error.strerror}") from error
+            raise JournalError(f"it cannot be written to: {error.strerror}") from error
         try:
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             owner = os.read(self._lock_fd, 20).decode(errors="replace").strip() or "unknown"
-            raise JournalError(
-                f"{self.path} is used by process {owner}: a journal has one server"
-            ) from None
+            raise JournalError(f"it is used by process {owner}: a journal has one server") from None
         os.ftruncate(self._lock_fd, 0)
         os.pwrite(self._lock_fd, b"%d\n" % os.getpid(), 0)
 
@@ -153,7 +151,7 @@ class Directory:
         except FileNotFoundError:
             return  # a copy: no server has ever been here
         except OSError as error:
-            raise JournalError(f"cannot read {self.path}: {error.strerror}") from error
+            raise JournalError(f"it cannot be read: {error.strerror}") from error
         fcntl.flock(self._hold_fd, fcntl.LOCK_SH)
 
     @contextmanager

@@ -22,6 +22,7 @@ from beanrow.engine.job import DELETED
 from beanrow.engine.recording import RecordingEngine
 from beanrow.engine.records import Changes, TubeRecord
 from beanrow.engine.timers import SECOND
+from beanrow.errors import JournalError
 from beanrow.journal.codec import (
     JOB,
     JOB_SIZE,
@@ -48,6 +49,10 @@ collected faster than it comes, since no more than two thirds of what it looks a
 _IDS_AHEAD = 100_000
 """Where a reply does not wait for the sync, ids are given out only below a bound that is
 synced: so that after a power cut none is given out twice, though its job may be gone."""
+_LONGEST_RECORD = 300
+"""Bytes of a record without a body, at most: that of a tube with the longest name."""
+_STEPS_FOR_ROOM = 50
+"""Some 100 ms."""
 _SHORT_STEP, _IDLE_STEP = 32 * 1024, 256 * 1024
 
 
@@ -64,8 +69,8 @@ class Journal:
     """Keeps an engine's changes. ``open_journal`` makes one.
 
     ``sync_after`` is how long, in nanoseconds, a change may go unsynced although a reply has
-    promised it: 0 syncs before the reply, None leaves it to the system. ``wall`` is the wall
-    clock in nanoseconds; ``tell`` is told, in a line, what the people who run this must know.
+    promised it: 0 syncs before the reply, None leaves it to the system. ``skew`` gives the wall
+    clock's time minus the engine's, in nanoseconds; ``tell`` is told, in a line, what the people who run this must know.
     """
 
     def __init__(
@@ -76,7 +81,7 @@ class Journal:
         known: KnownTubes,
         *,
         sync_after: int | None,
-        wall: Callable[[], int],
+        skew: Callable[[], int],
         tell: Callable[[str], None],
     ) -> None:
         self._engine = engine
@@ -85,7 +90,7 @@ class Journal:
         self._known = known
         self._compaction = Compaction(engine, space, writer, known)
         self._sync_after = sync_after
-        self._wall = wall
+        self._skew = skew
         self._tell = tell
         self._unwritten: list[Changes] = []
         self._unsynced: list[tuple[int, Changes]] = []  # with the segment that holds them
@@ -101,13 +106,13 @@ class Journal:
         self._lost_tubes: set[str] = set()  # whose records may be lost with a failed write
         engine.has_room = self._has_room
 
-    def begin(self, unsure: Unsure, now: int) -> None:
+    def begin(self, unsure: Unsure) -> None:
         """Begin a segment with all that may not be on the disk yet; OSError if that fails."""
         writer = self._writer
         writer.next_id = 0
-        self._prepare_mark(now)
+        self._prepare_mark()
         writer.begin()
-        for job_id in unsure.jobs:
+        for job_id in sorted(unsure.jobs):
             job = self._engine.jobs.get(job_id)
             if job is None:
                 writer.add(delete_record(job_id, ""))
@@ -139,8 +144,11 @@ class Journal:
             self._unwritten.append(engine.take_changes())
         if not (self._unwritten or self._trouble):
             return True
+        if self._compaction.hard_up and not self._can_write(now):
+            self._note_trouble("no room even for deletes")
+            return False
         writer = self._writer
-        is_out_of_ids = self._prepare_mark(now)
+        is_out_of_ids = self._prepare_mark()
         before = writer.written
         try:
             promised = self._write()
@@ -159,9 +167,9 @@ class Journal:
         self._count_work(writer.written - before)
         return True
 
-    def _prepare_mark(self, now: int) -> bool:
+    def _prepare_mark(self) -> bool:
         """Set what the next marks tell; True if they must be synced for the ids' sake."""
-        self._writer.skew = self._wall() - now
+        self._writer.skew = self._skew()
         next_id = self._engine.next_id
         if self._sync_after == 0:
             self._writer.next_id = next_id
@@ -247,10 +255,29 @@ class Journal:
         self._writer.give_up(keep=not self._trouble)
         self._compaction.rewind()
         self._measure_room()
-        trouble = error.strerror or str(error)
+        self._note_trouble(error.strerror or str(error))
+
+    def _note_trouble(self, trouble: str) -> None:
         if self._trouble != trouble:
             self._trouble = trouble
             self._tell(f"cannot write the journal: {trouble}; nothing is answered until it can be")
+
+    def _can_write(self, now: int) -> bool:
+        """See that on a full disk what is to be written leaves compaction its room.
+
+        Else compact first; puts are not asked, for they had to have room of their own.
+        """
+        records = sum(len(one.jobs) + len(one.tubes) for one in self._unwritten)
+        for _ in range(_STEPS_FOR_ROOM):
+            if self._compaction.has_room(records * _LONGEST_RECORD):
+                return True
+            try:
+                if not self._compaction.step(_IDLE_STEP):
+                    return False
+            except OSError as error:
+                self._fail(error, now)
+                return False
+        return False
 
     # -- what no reply waits for --------------------------------------------------
 
@@ -283,7 +310,7 @@ class Journal:
         self._live = live
 
     def _compact(self, now: int) -> None:
-        self._prepare_mark(now)
+        self._prepare_mark()
         size = max(_SHORT_STEP, self._work) if self._work else _IDLE_STEP
         self._work = 0
         if not self._compaction.step(size):
@@ -372,6 +399,21 @@ class Journal:
         if self._compaction.hard_up:
             self._compaction.hard_up = False
             self._tell("the journal has room again: puts are taken")
+
+    def compact_all(self) -> int:
+        """Empty every segment that is there, at once; gives the bytes of the new ones.
+
+        JournalError if there is no room for that, or somebody makes a backup.
+        """
+        first = self._writer.segment.number
+        while self._space.segments[0].number < first:
+            try:
+                is_going_on = self._compaction.step(_IDLE_STEP)
+            except OSError as error:
+                raise JournalError(f"cannot be written: {error.strerror or error}") from error
+            if not is_going_on:
+                raise JournalError("there is no room for it now, or a backup is being made")
+        return self._space.in_segments
 
     # -- the end ------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""How a journal is opened: what it holds goes into an engine, and a new segment begins."""
+"""How a journal is opened, what it holds going into an engine; and how one is made."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from beanrow.engine.recording import RecordingEngine
 from beanrow.errors import JournalError
 from beanrow.journal.disk import Disk
 from beanrow.journal.journal import Journal
-from beanrow.journal.recovery import Recovered, recover
+from beanrow.journal.recovery import Recovered, Unsure, recover
 from beanrow.journal.space import Space
 from beanrow.journal.writer import Writer
 
-__all__ = ["DEFAULT_SIZE", "open_journal"]
+__all__ = ["DEFAULT_SIZE", "new_journal", "open_journal"]
 
 DEFAULT_SIZE = 10 * 1024 * 1024
 """Bytes that a journal may take beyond twice its jobs, as the daemon's -s."""
@@ -25,7 +25,7 @@ def open_journal(
     engine: RecordingEngine,
     now: int,
     *,
-    wall: Callable[[], int],
+    skew: Callable[[], int],
     draw: Callable[[int], int],
     tell: Callable[[str], None],
     size: int = DEFAULT_SIZE,
@@ -38,9 +38,8 @@ def open_journal(
     JournalError, telling what to do, if it cannot be read or written.
     """
     try:
-        recovered = recover(disk, engine, now, wall() - now)
-        space = Space(disk, max(size // _FILES, _SMALLEST_FILE))
-        space.adopt_spares()
+        recovered = recover(disk, engine, now, skew())
+        space = _space(disk, size)
         for segment in recovered.segments:
             segment.synced_jobs = len(segment.jobs)
             space.append(segment)
@@ -50,10 +49,37 @@ def open_journal(
             Writer(space, draw),
             recovered.known,
             sync_after=sync_after,
-            wall=wall,
+            skew=skew,
             tell=tell,
         )
-        journal.begin(recovered.unsure, now)
+        journal.begin(recovered.unsure)
     except OSError as error:
-        raise JournalError(f"cannot use the journal: {error.strerror or error}") from error
+        raise JournalError(f"it cannot be used: {error.strerror or error}") from error
     return journal, recovered
+
+
+def new_journal(
+    disk: Disk,
+    engine: RecordingEngine,
+    *,
+    skew: Callable[[], int],
+    draw: Callable[[int], int],
+    tell: Callable[[str], None],
+) -> Journal:
+    """Make a journal, in an empty directory, that holds what an engine does.
+
+    As for ``open_journal``; JournalError if it cannot be written.
+    """
+    space = _space(disk, DEFAULT_SIZE)
+    journal = Journal(engine, space, Writer(space, draw), {}, sync_after=0, skew=skew, tell=tell)
+    try:
+        journal.begin(Unsure(set(engine.jobs), set(engine.tubes)))
+    except OSError as error:
+        raise JournalError(f"it cannot be written: {error.strerror or error}") from error
+    return journal
+
+
+def _space(disk: Disk, size: int) -> Space:
+    space = Space(disk, max(size // _FILES, _SMALLEST_FILE))
+    space.adopt_spares()
+    return space

@@ -1,8 +1,8 @@
 """The files of a journal: its segments, oldest first, and the room for more of them.
 
 Room is allocated before it is promised. What a put may use is what lies beyond two spare
-files; those are for what must go on when the disk is full: deletes, and the compaction
-that makes room again. A file that is no longer needed becomes a spare, so that in the long
+files; those are for what must go on when the disk is full: deletes, and, of the last one,
+the compaction that makes room again. A file that is no longer needed becomes a spare, so that in the long
 run nothing is allocated at all, and a sync has nothing but data to write.
 
 Laws:
@@ -24,6 +24,8 @@ SEGMENT = ".journal"
 _SPARE = ".spare"
 _DAMAGED = ".damaged"
 _SPARES = 2
+_SMALL_FILE = 8192
+"""Bytes of a segment where there is no room for an ordinary one: a beginning, at least."""
 
 
 class Segment:
@@ -164,9 +166,13 @@ class Space:
         """Take back a file that turned out not to be usable."""
         self._rejected.append(name)
 
-    def has_spare_for(self, size: int) -> bool:
-        """Whether records of so many bytes would leave one spare file untouched."""
-        return (len(self._spares) - 1) * self.usable >= size
+    def fits(self, size: int, left: int) -> bool:
+        """Whether records fit into what is ``left`` of a segment, and the spare files.
+
+        The end of a segment may stay empty because the next record is too long for it.
+        """
+        beyond = len(self._spares) * self.usable - self.largest_record
+        return size <= left or size <= left + beyond
 
     def take(self, record_size: int) -> tuple[str, int]:
         """Give the name and the size of a file that a record of this size fits into."""
@@ -177,9 +183,12 @@ class Space:
                     del self._large[name]
                     return name, there
             return self._make(size), size
-        if not self._spares:
-            self.add_spare()
-        return self._spares.pop(), self.file_size
+        if self._spares:
+            return self._spares.pop(), self.file_size
+        try:
+            return self._make(self.file_size), self.file_size
+        except OSError:
+            return self._make(_SMALL_FILE), _SMALL_FILE
 
     def _make(self, size: int) -> str:
         self._made += 1

@@ -49,8 +49,9 @@ class KeptQueue:
     ) -> None:
         self._path = data.path
         self._clock = clock
-        self._directory = Directory.make(data.path)
+        self._directory: Directory | None = None
         try:
+            self._directory = Directory.make(data.path)
             self._directory.lock()
             now = clock()
             self.engine = RecordingEngine(now, max_job_size=max_job_size, host=host)
@@ -58,14 +59,14 @@ class KeptQueue:
                 self._directory,
                 self.engine,
                 now,
-                wall=time.time_ns,
+                skew=lambda: time.time_ns() - clock(),
                 draw=SystemRandom().getrandbits,
                 tell=self._tell,
                 size=data.size,
                 sync_after=data.sync_after,
             )
         except JournalError as error:
-            self._directory.close()
+            self._let_go()
             raise JournalError(f"{data.path}: {error}") from error
         for line in [*found.notes, *found.damage][:_MOST_TOLD]:
             self._tell(line)
@@ -81,4 +82,8 @@ class KeptQueue:
         try:
             return self.journal.close(self._clock())
         finally:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        if self._directory is not None:
             self._directory.close()

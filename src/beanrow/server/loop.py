@@ -38,7 +38,9 @@ _ACCEPTS_A_TURN = 64
 _LONGEST_WAIT = 3600.0
 """In seconds: a ttr may be 136 years, and the system takes 24 days of milliseconds."""
 _RETRY = 1.0
-"""Seconds until the next try of what failed because something is used up or broken."""
+"""Seconds until the next try to accept where only others can free what is used up."""
+_DISK_RETRY = 0.1
+"""Seconds until the next try to write what the disk has refused."""
 
 
 def wall_clock() -> Callable[[], int]:
@@ -301,7 +303,7 @@ class Loop:
         while not journal.commit(self.now):
             if self._stopping:
                 return False
-            time.sleep(_RETRY)
+            time.sleep(_DISK_RETRY)
             self.now = self._clock()
         return True
 
