@@ -46,7 +46,9 @@ class FakeSocket:
         self._reply = REPLIES[data[:2]]
         return len(data)
 
-    def recv(self, _most: int) -> bytes:
+    def recv(self, _most: int, flags: int = 0) -> bytes:
+        if flags:
+            raise BlockingIOError  # a look whether anything came unasked
         return self._reply
 
     def recv_into(self, buffer: memoryview) -> int:
@@ -73,7 +75,10 @@ class FakeSocket:
 
 def fake_socket_cost(client: str) -> float:
     """Microseconds of put + reserve + delete of that client, the fake's own cost included."""
-    with unittest.mock.patch.object(socket, "create_connection", FakeSocket):
+    with (
+        unittest.mock.patch.object(socket, "create_connection", FakeSocket),
+        unittest.mock.patch("beanrow.client.wire._connected", FakeSocket),
+    ):
         calls = CLIENTS[client](1, BODY)
         if calls.put() != 1 or calls.cycle() != BODY:
             raise SystemExit(

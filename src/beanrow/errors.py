@@ -242,13 +242,9 @@ class JobLost(ConnectionLostError):
     reservation; ``outcome`` is that command's.
     """
 
-    def __init__(self, command: str, job_id: int, outcome: Outcome) -> None:
+    def __init__(self, command: str, job_id: int, outcome: Outcome, why: str) -> None:
         told = "it was not sent" if outcome == "never-sent" else "the server may have done it"
-        super().__init__(
-            f"{command}: job {job_id} is lost: the connection that held it broke, "
-            f"and the server gives it to the next worker; {told}",
-            outcome,
-        )
+        super().__init__(f"{command}: job {job_id} is lost: {why}; {told}", outcome)
         self.job_id = job_id
 
 

@@ -128,9 +128,10 @@ def test_a_server_that_ends_meanwhile(start_ours: Callable[..., OurServer], tube
             assert time.monotonic() < end
             time.sleep(0.01)
     server.stop()
-    out, err = process.communicate(timeout=10)
+    out, err = process.communicate(timeout=20)
     done = subprocess.CompletedProcess(process.args, process.returncode, out, err)
-    assert "the connection to" in complaint(done, 3)
+    told = complaint(done, 3)
+    assert f"cannot connect to {server.address}" in told, "it was waited for, until the timeout"
 
 
 def test_a_server_that_is_none() -> None:
@@ -190,7 +191,7 @@ def test_serve_takes_the_daemons_flags_and_stops_when_told() -> None:
             assert client.stats().max_job_size == 100
             assert client.stats().pid == process.pid
         process.terminate()
-        _, err = process.communicate(timeout=10)
+        _, err = process.communicate(timeout=20)
     finally:
         process.kill()
         process.wait()

@@ -98,4 +98,4 @@ class ScriptedServer:
         self._listener.close()
         if kind is None:
             assert not self._thread.is_alive(), "the client did not close, or did not come"
-            assert self.faults == []
+            assert self.faults == [], self.faults

@@ -8,30 +8,25 @@ drawn, so that a stream of a million items needs the memory of one window and it
 from __future__ import annotations
 
 import asyncio
-from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from beanrow.client.batch import _MOST_HELD, _all_or_error
+from beanrow.client.async_speaker import AsyncSpeaker, lost_as_job
+from beanrow.client.batch import MOST_HELD, all_or_error, job_id_of, put_or_error
+from beanrow.client.connection import UNKNOWN_LIMIT
 from beanrow.client.line import Line
-from beanrow.client.pipeline import Item, Pending, Progress, Result, _windows
+from beanrow.client.pipeline import Collected, Item, Progress, Result, is_lost, windows
+from beanrow.client.state import NEEDS_RESERVATION
 from beanrow.client.sync import Client
-from beanrow.errors import (
-    BeanstalkError,
-    ClientClosedError,
-    ConnectionLostError,
-    JobLost,
-    JobTooBigError,
-)
+from beanrow.errors import BeanstalkError, JobLost
 from beanrow.protocol import commands
-from beanrow.protocol.commands import Command
+from beanrow.protocol.commands import BuriedId, Command
 from beanrow.protocol.values import (
     DEFAULT_PRIORITY,
     DEFAULT_TTR,
     Duration,
     Job,
-    body_bytes,
     tube_name,
     whole_number,
 )
@@ -48,37 +43,10 @@ def as_client(method: Method) -> Method:
     return method
 
 
-class AsyncBatches(ABC):
-    """Batch methods over what a client gives: its lines, and what it makes of results."""
+class AsyncBatches(AsyncSpeaker):
+    """The batch methods."""
 
     __slots__ = ()
-    _encoding: str
-
-    @abstractmethod
-    async def _main_with_limit(self) -> Line:
-        """Give the main line; its limit is known."""
-
-    @abstractmethod
-    def _used_or(self, tube: str | None) -> str:
-        """Give this tube, or the client's."""
-
-    @abstractmethod
-    def _on_its_line(
-        self, job: Job | int, command: Command[T], *, keeps: bool = False
-    ) -> tuple[Line | None, Command[T]]:
-        """Give the line that holds the job, and the command to be sent on it."""
-
-    @abstractmethod
-    def _note_buried(self, job_id: int) -> None:
-        """Signal a job that the server buried, if it did."""
-
-    @abstractmethod
-    async def _reserve_in_rounds(self, timeout: Duration | None, more: int) -> list[Job]:
-        """Reserve one job, and ``more`` if they are ready."""
-
-    @abstractmethod
-    async def _run(self, pipeline: list[Command[Any]]) -> list[Result[Any]]:
-        """Carry out a pipeline and give its results."""
 
     @as_client
     async def put_many(
@@ -92,14 +60,15 @@ class AsyncBatches(ABC):
         progress: Progress | None = None,
     ) -> list[int]:
         commands.put(b"", priority, delay, ttr)  # refused before anything is sent
-        if tube is not None:
-            tube_name(tube)
-        line = await self._main_with_limit()
-        used = self._used_or(tube)
+        used = self._state.used if tube is None else tube
+        tube_name(used)
+        line = await self._lines.open_main()
+        if line.most_body == UNKNOWN_LIMIT:
+            await self._ask_limit(line)
 
         def items() -> Iterator[Item[int]]:
             for body in bodies:
-                yield _put_or_error(line.most_body, body, self._encoding, (priority, delay, ttr))
+                yield put_or_error(line.most_body, body, self._encoding, (priority, delay, ttr))
 
         def submit(command: Command[int]) -> asyncio.Future[int]:
             if line.used != used:
@@ -108,15 +77,15 @@ class AsyncBatches(ABC):
 
         ids = await _results(submit, items(), progress)
         for one in ids:
-            if isinstance(one, int):
-                self._note_buried(one)
-        return _all_or_error("put_many", ids)
+            if isinstance(one, BuriedId):
+                self._buried(one)
+        return all_or_error("put_many", ids)
 
     @as_client
     async def delete_many(
         self, jobs: Iterable[Job | int], *, progress: Progress | None = None
     ) -> None:
-        main = await self._main_with_limit()
+        main = await self._lines.open_main()
         held_by: dict[Command[None], tuple[int, Line]] = {}
 
         def items() -> Iterator[Item[None]]:
@@ -127,7 +96,7 @@ class AsyncBatches(ABC):
                     yield error
                     continue
                 if line is not None:
-                    held_by[command] = (job.id if isinstance(job, Job) else job, line)
+                    held_by[command] = (job_id_of(command), line)
                 yield command
 
         def submit(command: Command[None]) -> Awaitable[None]:
@@ -135,19 +104,56 @@ class AsyncBatches(ABC):
             sent = line.submit(command)
             return sent if line is main else lost_as_job(sent, command, job_id)
 
-        _all_or_error("delete_many", await _results(submit, items(), progress))
+        all_or_error("delete_many", await _results(submit, items(), progress))
 
     @as_client
     async def reserve_many(self, most: int, timeout: Duration = 0) -> list[Job]:
-        whole_number(most, "most", _MOST_HELD)
+        whole_number(most, "most", MOST_HELD)
         return await self._reserve_in_rounds(timeout, most - 1) if most else []
 
     @as_client
     def pipeline(self) -> AsyncPipeline:
         return AsyncPipeline(self._run)
 
+    async def _run(self, pipeline: list[Command[Any]]) -> list[Result[Any]]:
+        """Carry out a pipeline on a line of its own and give its results."""
+        line = await self._lines.take()
+        line.align(self._state)
+        if line.used != self._state.used:
+            line.choose(self._state.used)
+        line.to_be_kept = not any(one.name in {"use", "watch", "ignore"} for one in pipeline)
+        try:
+            outcomes = await _all_outcomes([self._sent(line, command) for command in pipeline])
+        except BaseException:
+            self._lines.end(line)
+            raise
+        reserved: list[Job] = []
+        for command, one in zip(pipeline, outcomes, strict=True):
+            if isinstance(one, Job) and command.name.startswith("reserve"):
+                reserved.append(one)
+            elif isinstance(one, Job):
+                self._seen(one)
+            elif isinstance(one, BuriedId):
+                self._buried(one, depth=3)
+        self._hold(line, reserved)
+        return outcomes
 
-class AsyncPipeline:
+    def _sent(self, line: Line, command: Command[Any]) -> Awaitable[Any]:
+        """Send a command of a pipeline, over the line that holds its job if one does."""
+        if command.name in NEEDS_RESERVATION:
+            job_id = job_id_of(command)
+            try:
+                holder, ours = self._on_its_line(job_id, command, keeps=command.name == "touch")
+            except JobLost as error:
+                refused: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+                refused.set_exception(error)
+                return refused
+            if holder is not None:
+                return lost_as_job(holder.submit(ours), command, job_id)
+        return line.submit(command, command.wait)
+
+
+class AsyncPipeline(Collected):
     """Commands that go out together when the ``async with`` block ends without an error.
 
         async with client.pipeline() as pipe:
@@ -155,23 +161,14 @@ class AsyncPipeline:
             stats = pipe.add(commands.stats())
         job_id.result()
 
-    Each has a result of its own: leaving the block raises for none of them. They go over
-    a connection of their own, in their order, but those that need the reservation of a
-    job held already go over the job's. Tubes that they use, watch or ignore hold for the
-    commands behind them and no longer.
+    As ``Pipeline``, over a connection of its own.
     """
 
-    __slots__ = ("_pending", "_run")
+    __slots__ = ("_run",)
 
     def __init__(self, run: Callable[[list[Command[Any]]], Awaitable[list[Result[Any]]]]) -> None:
+        super().__init__()
         self._run = run
-        self._pending: list[Pending[Any]] = []
-
-    def add(self, command: Command[T]) -> Pending[T]:
-        """Have this command (``beanrow.protocol.commands``) sent with the others."""
-        pending = Pending(command)
-        self._pending.append(pending)
-        return pending
 
     async def __aenter__(self) -> Self:
         return self
@@ -182,22 +179,14 @@ class AsyncPipeline:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if kind is None and self._pending:
-            pending, self._pending = self._pending, []
+        pending = self.taken()
+        if kind is None and pending:
             outcomes = await self._run([one.command for one in pending])
             for one, outcome in zip(pending, outcomes, strict=True):
                 one.settle(outcome)
 
 
-async def lost_as_job(sent: Awaitable[T], command: Command[T], job_id: int) -> T:
-    """Await the answer on a job's line: if that is lost, so is the job."""
-    try:
-        return await sent
-    except ConnectionLostError as error:
-        raise JobLost(str(command), job_id, error.outcome) from error
-
-
-async def all_outcomes(sent: Iterable[Awaitable[Any]]) -> list[Result[Any]]:
+async def _all_outcomes(sent: Iterable[Awaitable[Any]]) -> list[Result[Any]]:
     """Await them all; an error of beanrow is an outcome."""
     outcomes = await asyncio.gather(*sent, return_exceptions=True)
     for one in outcomes:
@@ -216,27 +205,12 @@ async def _results(
     Nothing is drawn after the main line was lost; a job whose own line is lost is one result.
     """
     results: list[Result[Any]] = []
-    lost = (ConnectionLostError, ClientClosedError)
-    for window in _windows(items):
+    for window in windows(items):
         sent = [submit(item) for item in window if isinstance(item, Command)]
-        outcomes = iter(await all_outcomes(sent))
+        outcomes = iter(await _all_outcomes(sent))
         results += [next(outcomes) if isinstance(item, Command) else item for item in window]
-        if any(
-            isinstance(one, lost) and not isinstance(one, JobLost)
-            for one in results[-len(window) :]
-        ):
+        if any(is_lost(one) and not isinstance(one, JobLost) for one in results[-len(window) :]):
             break
         if progress is not None:
             progress(len(results))
     return results
-
-
-def _put_or_error(
-    limit: int, body: bytes | str, encoding: str, terms: tuple[int, Duration, Duration]
-) -> Item[int]:
-    try:
-        body = body_bytes(body, encoding)
-    except BeanstalkError as error:
-        return error
-    command = commands.put(body, *terms)
-    return command if len(body) <= limit else JobTooBigError(str(command), len(body), limit)

@@ -12,14 +12,14 @@ Laws:
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections import deque
 from collections.abc import Callable
 from math import inf
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from beanrow.client.connection import UNKNOWN_LIMIT
-from beanrow.client.state import DEFAULT_TUBE
+from beanrow.client.state import DEFAULT_TUBE, State
+from beanrow.client.wire import prepare
 from beanrow.errors import (
     BadReplyError,
     BeanstalkError,
@@ -32,12 +32,12 @@ from beanrow.errors import (
 from beanrow.protocol import commands
 from beanrow.protocol.commands import Command
 from beanrow.protocol.replies import ReplyStream
-from beanrow.protocol.values import MAX_UINT32, Job
+from beanrow.protocol.values import MAX_UINT32
 
 if TYPE_CHECKING:
     from beanrow.client.trace import Trace
 
-__all__ = ["Line"]
+__all__ = ["Line", "Owner"]
 
 T = TypeVar("T")
 
@@ -45,32 +45,42 @@ _CHUNK = 65536
 """Bytes read at a time. The loop's own 256 KiB would map and unmap memory for each reply."""
 
 
+class Owner(Protocol):
+    """Whoever opened a line."""
+
+    def lost(self, line: Line) -> None:
+        """Hear that the connection is gone, other than by ``end``."""
+
+    def let_go(self, line: Line, job_id: int) -> None:
+        """Hear that the line no longer holds a job."""
+
+
 class Line(asyncio.BufferedProtocol):
     """A connection and the commands on their way over it.
 
-    ``used`` is the tube that the server has this line use once it has read all that was
-    said so far; ``jobs`` the reserved jobs that it holds, by id; ``most_body`` the largest body
-    in bytes that the server takes, UNKNOWN_LIMIT until it was asked; ``to_be_kept`` is
-    false once its owner does not know its tubes any more. ``on_lost(line)``
-    is called when the connection is gone other than by ``end``.
+    ``used`` and ``watched`` are the tubes that the server has this line use and watch once
+    it has read all that was said so far; ``jobs`` the ids of the reserved jobs that it
+    holds; ``most_body`` the largest body in bytes that the server takes, UNKNOWN_LIMIT
+    until it was asked; ``to_be_kept`` is false once its owner does not know its tubes any
+    more.
     """
 
     __slots__ = (
-        "_alarm", "_alarm_at", "_alone", "_buffer", "_end", "_limit", "_loop", "_on_lost", "_out",
-        "_pending", "_retired", "_stream", "_tell", "_timeout", "_trace", "_transport", "_watched",
-        "closed", "jobs", "most_body", "peer", "to_be_kept", "used",
+        "_alarm", "_alarm_at", "_alone", "_buffer", "_end", "_limit", "_loop", "_out",
+        "_pending", "_retired", "_stream", "_tell", "_timeout", "_trace", "_transport",
+        "closed", "jobs", "most_body", "owner", "peer", "to_be_kept", "used", "watched",
     )  # fmt: skip
 
     def __init__(
         self,
         peer: str,
         timeout: float,
-        on_lost: Callable[[Line], object],
+        owner: Owner,
         trace: Trace | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._timeout = timeout
-        self._on_lost = on_lost
+        self.owner = owner
         self._trace = trace
         self._tell: Callable[[Command[Any], bool], BeanstalkError] = self._closed_error
         self._transport: asyncio.Transport | None = None
@@ -83,10 +93,10 @@ class Line(asyncio.BufferedProtocol):
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = inf
         self._limit: asyncio.Future[int] | None = None
-        self._watched = [DEFAULT_TUBE]
         self.peer = peer
         self.used = DEFAULT_TUBE
-        self.jobs: dict[int, Job] = {}
+        self.watched: tuple[str, ...] = (DEFAULT_TUBE,)
+        self.jobs: set[int] = set()
         self.most_body = UNKNOWN_LIMIT
         self.to_be_kept = True
         self._retired = False
@@ -109,17 +119,12 @@ class Line(asyncio.BufferedProtocol):
         self.used = tube
         self._say(commands.use(tube), None, 0.0)
 
-    def align(self, tubes: list[str]) -> None:
-        """Have the server watch these tubes and no others for what is submitted next."""
-        if self._watched == tubes:
-            return
-        for tube in tubes:
-            if tube not in self._watched:
-                self._say(commands.watch(tube), None, 0.0)
-        for tube in self._watched:
-            if tube not in tubes:
-                self._say(commands.ignore(tube), None, 0.0)
-        self._watched = tubes.copy()
+    def align(self, state: State) -> None:
+        """Have the server watch what the client watches for what is submitted next."""
+        if self.watched is not state.watched:
+            for command in state.changes(self.watched):
+                self._say(command, None, 0.0)
+            self.watched = state.watched
 
     def limit(self) -> asyncio.Future[int]:
         """Ask for the largest body that the server takes; all who ask share one answer."""
@@ -166,9 +171,8 @@ class Line(asyncio.BufferedProtocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         sock = transport.get_extra_info("socket")
-        if sock is not None and sock.family != socket.AF_UNIX:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if sock is not None:
+            prepare(sock)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Tell the loop where to put what it reads."""
@@ -189,7 +193,7 @@ class Line(asyncio.BufferedProtocol):
             return False
         command, future, _ = self._pending[0]
         try:
-            value = command.read(command, data)
+            value = command.read(command.request, data)
         except (BeanstalkError, ValueError):
             return False  # a refusal, or not the whole of it
         self._pending.popleft()
@@ -272,6 +276,12 @@ class Line(asyncio.BufferedProtocol):
             self._flush()
         self._close(self._closed_error)
 
+    def abandon(self) -> None:
+        """Let go of it in a forked process, where its transport is the parent's."""
+        self.closed = True
+        self._pending.clear()
+        self._out.clear()
+
     def retire(self) -> None:
         """Close the connection on purpose once all that was said is answered."""
         self._retired = True
@@ -294,7 +304,7 @@ class Line(asyncio.BufferedProtocol):
             )
 
         # The owner first: its hooks are to be called before anyone is told here.
-        self._close(lost, self._on_lost)
+        self._close(lost, self.owner.lost)
 
     def _closed_error(self, command: Command[Any], sent: bool) -> ClientClosedError:
         told = "; the server may have carried it out" if sent else "; it was not sent"
@@ -329,7 +339,7 @@ class Line(asyncio.BufferedProtocol):
                 future.set_exception(tell(command, place < sent))
 
 
-def _read_limit(_: Command[int], reply: bytes) -> int:
+def _read_limit(_: bytes, reply: bytes) -> int:
     try:
         stats = commands.stats().answer(reply)
     except (CommandError, StatsParsingError):

@@ -13,6 +13,7 @@ from math import ceil
 from beanrow.errors import BadTypeError, BadValueError
 
 __all__ = [
+    "DEFAULT_ENCODING",
     "DEFAULT_PRIORITY",
     "DEFAULT_TTR",
     "MAX_ID",
@@ -48,6 +49,8 @@ MAX_JOB_SIZE = 65535
 """Bytes of the largest body a server takes unless it was started with another limit."""
 URGENT_PRIORITY = 1024
 """Jobs below this priority are counted as urgent."""
+DEFAULT_ENCODING = "utf-8"
+"""Of bodies given and read as text."""
 DEFAULT_PRIORITY = 2**16
 DEFAULT_TTR = 60
 
@@ -70,7 +73,11 @@ class Job:
     __slots__ = ("body", "encoding", "holder", "id")
 
     def __init__(
-        self, id: int, body: bytes, encoding: str = "utf-8", holder: object | None = None
+        self,
+        id: int,
+        body: bytes,
+        encoding: str = DEFAULT_ENCODING,
+        holder: object | None = None,
     ) -> None:
         self.id = id
         self.body = body
