@@ -173,7 +173,7 @@ class Lines:
         """Keep a line for the next reserve."""
         if line.closed:
             return
-        if line.to_be_kept and len(self._idle) < _MOST_IDLE:
+        if len(self._idle) < _MOST_IDLE:
             self._idle.append(line)
         else:
             self._lines.discard(line)
