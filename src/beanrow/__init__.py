@@ -5,12 +5,14 @@
     with Client("localhost:11300") as client:
         client.put("hello", tube="emails")
 
-``AsyncClient`` has the same methods, awaited, and many commands on their way at once.
+``AsyncClient`` has the same methods, awaited, and many commands on their way at once;
+``Pool`` and ``AsyncPool`` are several servers as one.
 ``EmbeddedServer`` is a server of one's own, as a child process.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from beanrow.client.sync import Client
@@ -47,10 +49,14 @@ from beanrow.version import __version__
 
 if TYPE_CHECKING:
     from beanrow.client.aio import AsyncClient
+    from beanrow.client.async_pool import AsyncPool
     from beanrow.client.child import ChildServer as EmbeddedServer
+    from beanrow.client.group import PoolId
+    from beanrow.client.pool import Pool
 
 __all__ = [
     "AsyncClient",
+    "AsyncPool",
     "BadFormatError",
     "BadReplyError",
     "BadTypeError",
@@ -79,6 +85,8 @@ __all__ = [
     "NotFoundError",
     "NotIgnoredError",
     "OutOfMemoryError",
+    "Pool",
+    "PoolId",
     "ServerStats",
     "StatsParsingError",
     "TubeStats",
@@ -87,19 +95,23 @@ __all__ = [
 ]
 
 
+_FOR_FEW = {
+    "AsyncClient": ("aio", "AsyncClient"),
+    "AsyncPool": ("async_pool", "AsyncPool"),
+    "EmbeddedServer": ("child", "ChildServer"),
+    "Pool": ("pool", "Pool"),
+    "PoolId": ("group", "PoolId"),
+}
+"""What few programs need, and where it is: asyncio and subprocess would cost all their import."""
+
+
 def __getattr__(name: str) -> Any:
-    # Each is for few programs; asyncio and subprocess would cost all of them their import.
-    if name == "AsyncClient":
-        from beanrow.client.aio import AsyncClient
-
-        globals()[name] = AsyncClient
-        return AsyncClient
-    if name == "EmbeddedServer":
-        from beanrow.client.child import ChildServer
-
-        globals()[name] = ChildServer
-        return ChildServer
-    raise AttributeError(f"module 'beanrow' has no attribute {name!r}")
+    if name not in _FOR_FEW:
+        raise AttributeError(f"module 'beanrow' has no attribute {name!r}")
+    module, own_name = _FOR_FEW[name]
+    value = getattr(import_module(f"beanrow.client.{module}"), own_name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:

@@ -184,6 +184,12 @@ class Lines:
         self._lines.discard(line)
         line.end()
 
+    def give_back(self, line: Line) -> None:
+        """Close a line on purpose with the jobs that it holds: the server puts them back."""
+        for job_id in self._state.held_by(line):
+            del self._state.held[job_id]
+        self.end(line)
+
     def let_go(self, line: Line, job_id: int) -> None:
         """Note that a line no longer holds the job of this id."""
         if job_id not in line.jobs:
