@@ -51,7 +51,8 @@ def main() -> int:
 
     with Client(arguments.server) as client:
         client.watch(arguments.tube)  # holds for all threads
-        threads = [threading.Thread(target=run) for _ in range(arguments.threads)]
+        names = [f"thread-{number}" for number in range(arguments.threads)]
+        threads = [threading.Thread(target=run, name=name) for name in names]
         for thread in threads:
             thread.start()
         for thread in threads:
