@@ -4,6 +4,8 @@ Laws:
 - The fake answers a send with a ready-made reply at the next read, through whatever way of
   reading the client chose: recv, recv_into, or a file made by makefile (which goes through the
   standard library's SocketIO, as with a real socket).
+- It gives the whole reply at once, however little is asked for. That flatters pystalk, which would
+  need two reads for a job, and costs nobody a comparison.
 - The lowest of many short runs is the figure, and of CPU time, not of the clock on the wall:
   nothing but noise makes Python code slower.
 """
@@ -19,7 +21,7 @@ import unittest.mock
 from collections.abc import Callable
 from typing import Any
 
-from bench.caller import CLIENTS
+from bench.callers.one_by_one import CLIENTS
 
 BODY = b"x" * 64
 CALLS = 200
@@ -110,7 +112,7 @@ def lowest_us(call: Callable[[], object]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.fake_socket")
+    parser = argparse.ArgumentParser(prog="python -m bench.callers.fake_socket")
     parser.add_argument("client", choices=CLIENTS)
     options = parser.parse_args()
     print(f"cost_us={fake_socket_cost(options.client):.4f} fake_us={own_cost():.4f}")
