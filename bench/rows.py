@@ -89,12 +89,6 @@ BATCHES = (
         our_server=True,
         quick=True,
     ),
-    Row(
-        "put_many 64 B",
-        _alike("batches", "put_many", raw=None, greenstalk=6.0),
-        our_server=True,
-        two_cores=True,
-    ),
     Row("delete_many of ready jobs", _alike("batches", "delete_many", raw=None, greenstalk=None)),
     Row(
         "reserve_many(100) + delete_many",

@@ -142,7 +142,7 @@ def _row_report(row: Row, runs: Runs) -> Section:
             line += f"   {by_cpu!s:<24}{by_rate!s:<20}"
             if contestant.goal is not None:
                 judged = (by_rate if row.two_cores else by_cpu).middle
-                verdict = Verdict(f"{title}: / {contestant.label}", judged, contestant.goal)
+                verdict = Verdict(f"{title}: {OURS} / {contestant.label}", judged, contestant.goal)
                 verdicts.append(verdict)
                 line += verdict.short
         elif row.client_us is not None:

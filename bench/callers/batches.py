@@ -10,19 +10,15 @@ Laws:
 from __future__ import annotations
 
 import itertools
-import socket
 import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from bench.callers.caller import HOST, Meter, Order, run
+from bench.callers.caller import HOST, PATIENCE, Meter, Order, run
+from bench.callers.wire import BATCH, Wire, put_requests
 
-BATCH = 1000
 READY = 4 * BATCH
 RESERVED_AT_ONCE = 100
-PATIENCE = 5.0
-"""Preparing may take so many times the seconds that are measured."""
-RESERVE = b"reserve-with-timeout 0\r\n"
 
 
 class Works(NamedTuple):
@@ -35,63 +31,12 @@ class Works(NamedTuple):
     close: Callable[[], None]
 
 
-class Wire:
-    """A raw connection: puts what others take, and is itself the floor."""
+def connect_raw(wire: Wire, _port: int, body: bytes) -> Works:
+    puts = put_requests(body)
 
-    def __init__(self, port: int, body: bytes) -> None:
-        self._connection = socket.create_connection((HOST, port))
-        self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._body = body
-        self._puts = b"put 65536 0 60 %d\r\n%b\r\n" % (len(body), body) * BATCH
-        self.close = self._connection.close
+    def put_many(_: list[int]) -> int:
+        return len(wire.put_batch(puts))
 
-    def put_batch(self) -> list[int]:
-        self._connection.sendall(self._puts)
-        return list(map(int, self._lines(BATCH).split()[1::2]))
-
-    def delete(self, ids: list[int]) -> None:
-        self._connection.sendall(b"".join([b"delete %d\r\n" % job_id for job_id in ids]))
-        if self._lines(len(ids)) != b"DELETED\r\n" * len(ids):
-            raise SystemExit("raw sockets: a job was not deleted")
-
-    def reserve(self, most: int) -> list[tuple[int, bytes]]:
-        self._connection.sendall(RESERVE * most)
-        return self._jobs(self._lines(2 * most))
-
-    def delete_and_reserve(self, job_id: bytes) -> bytes:
-        """Delete a job and reserve the next, in one send; its id, as it was written."""
-        self._connection.sendall(b"delete %b\r\nreserve-with-timeout 0\r\n" % job_id)
-        reply = self._connection.recv(65536)
-        while reply.count(b"\n") < 3:
-            reply += self._lines(1)
-        return reply[18 : reply.index(b" ", 18)]
-
-    def count(self, state: str) -> int:
-        """How many jobs of the default tube are in that state."""
-        self._connection.sendall(b"stats-tube default\r\n")
-        reply = self._connection.recv(65536)
-        return int(reply.partition(b"current-jobs-%b: " % state.encode())[2].split()[0])
-
-    def _lines(self, count: int) -> bytes:
-        """Receive so many lines."""
-        parts: list[bytes] = []
-        while count > 0:
-            data = self._connection.recv(65536)
-            if not data:
-                raise SystemExit("raw sockets: the server closed the connection")
-            count -= data.count(b"\n")
-            parts.append(data)
-        return b"".join(parts)
-
-    def _jobs(self, replies: bytes) -> list[tuple[int, bytes]]:
-        lines = replies.split(b"\r\n")
-        return [
-            (int(head.split()[1]), body)
-            for head, body in zip(lines[:-1:2], lines[1::2], strict=True)
-        ]
-
-
-def connect_raw(wire: Wire, _port: int, _body: bytes) -> Works:
     def delete_many(ids: list[int]) -> int:
         for start in range(0, len(ids), BATCH):
             wire.delete(ids[start : start + BATCH])
@@ -111,9 +56,7 @@ def connect_raw(wire: Wire, _port: int, _body: bytes) -> Works:
         wire.delete([int(job_id)])
         return len(ids)
 
-    return Works(
-        lambda _: len(wire.put_batch()), delete_many, reserve_many, delete_and_reserve, wire.close
-    )
+    return Works(put_many, delete_many, reserve_many, delete_and_reserve, wire.close)
 
 
 def connect_greenstalk(_wire: Wire, port: int, body: bytes) -> Works:
@@ -182,7 +125,8 @@ class Batches:
 
     def __init__(self, order: Order) -> None:
         body = b"x" * order.body
-        self._wire = Wire(order.port, body)
+        self._wire = Wire(order.port)
+        self._requests = put_requests(body)
         self._works = CLIENTS[order.client](self._wire, order.port, body)
         self._puts = order.operation == "put_many"
         self._work = {
@@ -216,7 +160,8 @@ class Batches:
         """Put the jobs that are to be taken; none if the work is to put."""
         if self._puts:
             return []
-        return [job_id for _ in range(READY // BATCH) for job_id in self._wire.put_batch()]
+        batches = [self._wire.put_batch(self._requests) for _ in range(READY // BATCH)]
+        return [job_id for ids in batches for job_id in ids]
 
 
 if __name__ == "__main__":

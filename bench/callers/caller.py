@@ -23,6 +23,8 @@ HOST = "127.0.0.1"
 WARM_UP_SECONDS = 0.15
 BATCH = 20
 """Calls between two looks at the clock."""
+PATIENCE = 5.0
+"""What is prepared between timed parts may make a run so many times longer."""
 
 
 class Order(NamedTuple):

@@ -13,12 +13,13 @@ Laws:
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import itertools
 import socket
 import time
 import unittest.mock
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from bench.callers.one_by_one import CLIENTS
@@ -38,8 +39,13 @@ REPLIES = {
 class FakeSocket:
     """As much of a connected socket as a client needs; takes any option and any timeout."""
 
+    family = socket.AF_INET
+
     def __init__(self, *_args: object, **_options: object) -> None:
         self._reply = b""
+
+    def connect(self, _place: object) -> None:
+        """There is nothing to connect to."""
 
     def sendall(self, data: bytes) -> None:
         self._reply = REPLIES[data[:2]]
@@ -48,7 +54,9 @@ class FakeSocket:
         self._reply = REPLIES[data[:2]]
         return len(data)
 
-    def recv(self, _most: int) -> bytes:
+    def recv(self, _most: int, flags: int = 0) -> bytes:
+        if flags:
+            raise BlockingIOError  # a look whether anything came unasked
         return self._reply
 
     def recv_into(self, buffer: memoryview) -> int:
@@ -73,9 +81,16 @@ class FakeSocket:
         """There is nothing to close."""
 
 
+@contextlib.contextmanager
+def without_kernel(kind: type[FakeSocket] = FakeSocket) -> Iterator[None]:
+    """Have every socket that is opened be a fake one."""
+    with unittest.mock.patch.object(socket, "socket", kind):
+        yield
+
+
 def fake_socket_cost(client: str) -> float:
     """Microseconds of put + reserve + delete of that client, the fake's own cost included."""
-    with unittest.mock.patch.object(socket, "create_connection", FakeSocket):
+    with without_kernel():
         calls = CLIENTS[client](1, BODY)
         if calls.put() != 1 or calls.cycle() != BODY:
             raise SystemExit(

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from bench.callers.caller import HOST, Meter, Order, repeat, run
+from bench.callers.caller import HOST, PATIENCE, Meter, Order, repeat, run
+from bench.callers.wire import Wire
+
+LARGE = 4096
+LARGE_AT_ONCE = 50
 
 
 class Calls(NamedTuple):
@@ -147,5 +152,45 @@ class Loop:
         self._calls.close()
 
 
+class PutsOfLargeBodies(Loop):
+    """Puts some, and deletes them outside the timed part.
+
+    The server's next jobs then take the memory of the last ones. New memory costs it more than
+    any client, and how much more is chance.
+    """
+
+    def __init__(self, order: Order) -> None:
+        super().__init__(order)
+        self._wire = Wire(order.port)
+
+    def check(self) -> None:
+        super().check()
+        ids = self._put()
+        self._calls.put()  # and stays: the freed memory below it does not go back to the system
+        self._wire.delete(ids)
+
+    def work(self, seconds: float, most_ops: int, meter: Meter) -> int:
+        ops, end = 0, time.perf_counter() + seconds * PATIENCE
+        while ops < most_ops and meter.seconds < seconds and time.perf_counter() < end:
+            with meter:
+                ids = self._put()
+            self._wire.delete(ids)
+            ops += len(ids)
+        return ops
+
+    def close(self) -> None:
+        super().close()
+        self._wire.close()
+
+    def _put(self) -> list[int]:
+        return [self._calls.put() for _ in range(LARGE_AT_ONCE)]
+
+
+def connect(order: Order) -> Loop:
+    if order.operation == "put" and order.body >= LARGE:
+        return PutsOfLargeBodies(order)
+    return Loop(order)
+
+
 if __name__ == "__main__":
-    run(Loop)
+    run(connect)

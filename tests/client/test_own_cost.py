@@ -7,21 +7,18 @@ fail on a slower machine too, so only what was said is judged.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 
 import pytest
 
-from bench.callers.fake_socket import BODY, FakeSocket, fake_socket_cost
+from bench.callers.fake_socket import BODY, FakeSocket, fake_socket_cost, without_kernel
 from bench.callers.one_by_one import CLIENTS
 
 MEASURED = ("beanrow", "greenstalk", "pystalk")
 
 
 @pytest.mark.parametrize("client", MEASURED)
-def test_put_reserve_and_delete_are_said_and_understood(
-    client: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_put_reserve_and_delete_are_said_and_understood(client: str) -> None:
     heard: list[bytes] = []
 
     class ListeningSocket(FakeSocket):
@@ -33,12 +30,12 @@ def test_put_reserve_and_delete_are_said_and_understood(
             heard.append(data)
             super().sendall(data)
 
-    monkeypatch.setattr(socket, "create_connection", ListeningSocket)
-    calls = CLIENTS[client](1, BODY)
-    assert calls.put() == 1
-    heard.clear()  # of what is said once a connection
-    assert calls.cycle() == BODY
-    calls.close()
+    with without_kernel(ListeningSocket):
+        calls = CLIENTS[client](1, BODY)
+        assert calls.put() == 1
+        heard.clear()  # of what is said once a connection
+        assert calls.cycle() == BODY
+        calls.close()
     words = [request.split()[0] for request in heard]
     assert words == [b"put", b"reserve-with-timeout", b"delete"]
 
