@@ -27,7 +27,11 @@ class Contestant(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One kind of work. The last contestant is ours, and is compared with each other one."""
+    """One kind of work. The last contestant is ours, and is compared with each other one.
+
+    ``turns``: runs of each contestant in a round, more where clients lie close together.
+    ``client_us``: a goal for the client's own CPU per op.
+    """
 
     title: str
     contestants: tuple[Contestant, ...]
@@ -35,6 +39,7 @@ class Row(NamedTuple):
     two_cores: bool = False
     our_server: bool = False
     processes: int = 1
+    turns: int = 1
     client_us: Goal | None = None
     quick: bool = False
 
@@ -57,11 +62,13 @@ ONE_BY_ONE = (
     Row(
         "put 64 B, one by one",
         _alike("one_by_one", "put", raw=0.92, greenstalk=1.05, pystalk=None),
+        turns=2,
         quick=True,
     ),
     Row(
         "put + reserve + delete 64 B, one by one",
         _alike("one_by_one", "cycle", raw=0.92, greenstalk=1.05, pystalk=None),
+        turns=2,
         quick=True,
     ),
     Row(
@@ -111,6 +118,7 @@ TASKS = (
             Contestant("greenstalk", "one_by_one", "greenstalk", "put", Goal(0.7)),
             Contestant(OURS, "tasks", OURS, "put"),
         ),
+        turns=2,
         quick=True,
     ),
     Row(
@@ -147,6 +155,7 @@ TOGETHER = (
     Row(
         "10 threads, put 64 B, a connection each",
         _alike("threads", "put", greenstalk=1.15),
+        turns=2,
         quick=True,
     ),
     Row(

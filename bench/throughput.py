@@ -84,9 +84,10 @@ def measure(
     for turn in range(rounds):
         for number, row in enumerate(rows, 1):
             progress(f"client: round {turn + 1}/{rounds}, row {number}/{len(rows)}")
-            first = turn % len(row.contestants)
-            for contestant in (*row.contestants[first:], *row.contestants[:first]):
-                results[row][contestant].append(_run(row, contestant, seconds, cores))
+            for again in range(row.turns):
+                first = (turn * row.turns + again) % len(row.contestants)
+                for contestant in (*row.contestants[first:], *row.contestants[:first]):
+                    results[row][contestant].append(_run(row, contestant, seconds, cores))
     return results
 
 
@@ -129,11 +130,7 @@ def _row_report(row: Row, runs: Runs) -> Section:
     place = "a core each" if row.two_cores else "one core"
     title = f"{row.title}; {place}{'; our server' if row.our_server else ''}"
     own = runs[row.contestants[-1]]
-    lines = [
-        "",
-        title,
-        HEADINGS,
-    ]
+    lines = ["", title, HEADINGS]
     verdicts: list[Verdict] = []
     for contestant in row.contestants:
         line = f"  {contestant.label:28}{_figures(runs[contestant])}"

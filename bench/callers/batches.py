@@ -129,12 +129,7 @@ class Batches:
         self._requests = put_requests(body)
         self._works = CLIENTS[order.client](self._wire, order.port, body)
         self._puts = order.operation == "put_many"
-        self._work = {
-            "put_many": self._works.put_many,
-            "delete_many": self._works.delete_many,
-            "reserve_many": self._works.reserve_many,
-            "delete_and_reserve": self._works.delete_and_reserve,
-        }[order.operation]
+        self._work: Callable[[list[int]], int] = getattr(self._works, order.operation)
 
     def check(self) -> None:
         ready = self._prepared()
