@@ -32,7 +32,8 @@ def consume(client: Client) -> None:
             # was done for it will be done again. Undo it here, or make it harmless to repeat.
             print(f"job {job.id}: {error}", file=sys.stderr)
         else:
-            print(f"{threading.current_thread().name} {job.id} {job.text} {result}", flush=True)
+            # One write a line: print makes two of it, and those of threads would mix.
+            sys.stdout.write(f"{threading.current_thread().name} {job.id} {job.text} {result}\n")
 
 
 def main() -> int:
