@@ -82,7 +82,6 @@ def connect_greenstalk(_wire: Wire, port: int, body: bytes) -> Works:
 
 def connect_beanrow(_wire: Wire, port: int, body: bytes) -> Works:
     from beanrow import Client
-    from beanrow.protocol import commands
 
     client = Client(f"{HOST}:{port}")
 
@@ -100,12 +99,8 @@ def connect_beanrow(_wire: Wire, port: int, body: bytes) -> Works:
     def delete_and_reserve(_: list[int]) -> int:
         job, done = client.reserve(timeout=0), 0
         while job is not None:
-            with client.pipeline() as pipe:
-                deleted = pipe.add(commands.delete(job))
-                following = pipe.add(commands.reserve_with_timeout(0))
-            deleted.result()
+            job = client.delete_and_reserve(job, timeout=0)
             done += 1
-            job = following.result()
         return done
 
     return Works(

@@ -13,7 +13,7 @@ from bench.callers.caller import Meter, Order, repeat, run
 from bench.callers.one_by_one import CLIENTS
 
 THREADS = 10
-SHARED: frozenset[str] = frozenset()
+SHARED = frozenset({"beanrow"})
 """Clients of which all threads use one object, as it gives each thread a connection."""
 
 

@@ -21,8 +21,9 @@ from types import TracebackType
 from typing import Self, TypeVar, overload
 
 from beanrow.client.async_batch import AsyncBatches, as_client
+from beanrow.errors import OutOfMemoryError
 from beanrow.protocol import commands
-from beanrow.protocol.commands import BuriedId, Command
+from beanrow.protocol.commands import BuriedId, Command, put_request, read_put
 from beanrow.protocol.stats import JobStats, ServerStats, TubeStats
 from beanrow.protocol.values import (
     DEFAULT_PRIORITY,
@@ -97,17 +98,22 @@ class AsyncClient(AsyncBatches):
     ) -> int:
         if body.__class__ is not bytes:
             body = body_bytes(body, self._encoding)
-        command = commands.put(body, priority, delay, ttr)
+        request = put_request(body, priority, delay, ttr)
         line = self._lines.main
         if tube is None:
             tube = self._state.used
-        elif line is None or tube != line.used:
+        if line is not None and tube == line.used and len(body) <= line.most_body:
+            try:
+                number = await line.submit_request(request, read_put)
+            except OutOfMemoryError as error:
+                if not await self._has_memory_again(error):
+                    raise
+                number = await self._say(Command(request, read_put), tube)
+        else:
             tube_name(tube)  # refused before anything is sent
-        if line is None:
-            line = await self._lines.open_main()
-        if len(body) > line.most_body:
-            await self._check_size(line, command, len(body))
-        number = await self._say(command, tube)
+            command = Command(request, read_put)
+            await self._check_size(command, len(body))
+            number = await self._say(command, tube)
         if number.__class__ is BuriedId:
             self._buried(number)
         return number
@@ -128,6 +134,16 @@ class AsyncClient(AsyncBatches):
     async def reserve(self, timeout: Duration | None = None) -> Job | None:
         jobs = await self._reserve_in_rounds(timeout)
         return jobs[0] if jobs else None
+
+    @overload
+    async def delete_and_reserve(self, job: Job | int, timeout: None = None) -> Job: ...
+    @overload
+    async def delete_and_reserve(self, job: Job | int, timeout: Duration) -> Job | None: ...
+    @as_client
+    async def delete_and_reserve(
+        self, job: Job | int, timeout: Duration | None = None
+    ) -> Job | None:
+        return await self._delete_then_reserve(job, timeout)
 
     @as_client
     async def reserve_job(self, job: Job | int) -> Job:

@@ -12,13 +12,12 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from beanrow.client.async_speaker import AsyncSpeaker, lost_as_job
-from beanrow.client.batch import MOST_HELD, all_or_error, job_id_of, note_tube, put_or_error
+from beanrow.client.async_speaker import AsyncSpeaker, all_outcomes, lost_as_job
+from beanrow.client.batch import MOST_HELD, all_or_error, note_tube, put_or_error
 from beanrow.client.chores import Chore, drain_tube, kick_all, move
 from beanrow.client.connection import UNKNOWN_LIMIT
 from beanrow.client.line import Line
 from beanrow.client.pipeline import Collected, Item, Progress, Result, is_lost, windows
-from beanrow.client.state import NEEDS_RESERVATION
 from beanrow.client.sync import Client
 from beanrow.errors import BeanstalkError, JobLost
 from beanrow.protocol import commands
@@ -98,7 +97,7 @@ class AsyncBatches(AsyncSpeaker):
                     yield error
                     continue
                 if line is not None:
-                    held_by[command] = (job_id_of(command), line)
+                    held_by[command] = (command.job_id, line)
                 yield command
 
         def submit(command: Command[None]) -> Awaitable[None]:
@@ -158,27 +157,27 @@ class AsyncBatches(AsyncSpeaker):
         if line.used != used:
             line.choose(used)
         try:
-            outcomes = await _all_outcomes([self._sent(line, command) for command in pipeline])
+            outcomes = await all_outcomes([self._sent(line, command) for command in pipeline])
         except BaseException:
             self._lines.end(line)
             raise
         reserved: list[Job] = []
         for command, one in zip(pipeline, outcomes, strict=True):
-            if isinstance(one, Job) and command.name.startswith("reserve"):
+            if isinstance(one, Job) and command.reserves:
                 reserved.append(one)
             elif isinstance(one, Job):
                 self._seen(one)
             elif isinstance(one, BuriedId):
                 self._buried(one, depth=3)
-            elif not isinstance(one, BeanstalkError):
-                note_tube(line, command)
+            elif one is not None and not isinstance(one, BeanstalkError):
+                note_tube(line, command, one)
         self._hold(line, reserved)
         return outcomes
 
     def _sent(self, line: Line, command: Command[Any]) -> Awaitable[Any]:
         """Send a command of a pipeline, over the line that holds its job if one does."""
-        if command.name in NEEDS_RESERVATION:
-            number = job_id_of(command)
+        if command.needs_reservation:
+            number = command.job_id
             try:
                 holder, ours = self._on_its_line(number, command, keeps=command.name == "touch")
             except JobLost as error:
@@ -223,15 +222,6 @@ class AsyncPipeline(Collected):
                 one.settle(outcome)
 
 
-async def _all_outcomes(sent: Iterable[Awaitable[Any]]) -> list[Result[Any]]:
-    """Await them all; an error of beanrow is an outcome."""
-    outcomes = await asyncio.gather(*sent, return_exceptions=True)
-    for one in outcomes:
-        if isinstance(one, BaseException) and not isinstance(one, BeanstalkError):
-            raise one
-    return outcomes
-
-
 async def _results(
     submit: Callable[[Command[Any]], Awaitable[Any]],
     items: Iterable[Item[Any]],
@@ -244,7 +234,7 @@ async def _results(
     results: list[Result[Any]] = []
     for window in windows(items):
         sent = [submit(item) for item in window if isinstance(item, Command)]
-        outcomes = iter(await _all_outcomes(sent))
+        outcomes = iter(await all_outcomes(sent))
         results += [next(outcomes) if isinstance(item, Command) else item for item in window]
         if any(is_lost(one) and not isinstance(one, JobLost) for one in results[-len(window) :]):
             break

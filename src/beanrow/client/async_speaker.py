@@ -16,17 +16,21 @@ from __future__ import annotations
 import asyncio
 import inspect
 import warnings
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from math import ceil
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from beanrow.client.address import read_address
 from beanrow.client.async_lines import Lines
+from beanrow.client.connection import UNKNOWN_LIMIT
 from beanrow.client.line import Line
 from beanrow.client.patience import Patience
+from beanrow.client.pipeline import Result
 from beanrow.client.speaker import RESERVES, ROUND, text_encoding, timeout_seconds
 from beanrow.client.state import BROKE, State
 from beanrow.errors import (
+    BatchError,
+    BeanstalkError,
     BeanstalkSignal,
     BuriedJob,
     CommandError,
@@ -37,13 +41,17 @@ from beanrow.errors import (
     NotFoundError,
     OutOfMemoryError,
 )
+from beanrow.protocol import commands
 from beanrow.protocol.commands import Command, read_reserve
 from beanrow.protocol.values import DEFAULT_ENCODING, MAX_TIMEOUT, Duration, Job, seconds
 
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["AsyncSpeaker", "lost_as_job"]
+__all__ = ["AsyncSpeaker", "all_outcomes", "lost_as_job"]
+
+_NEXT = 0
+"""No job's id: what a line holds that waits for its next job while the last one is deleted."""
 
 T = TypeVar("T")
 
@@ -183,6 +191,55 @@ class AsyncSpeaker:
                 self._hold(line, jobs)
                 return jobs
 
+    async def _delete_then_reserve(self, job: Job | int, timeout: Duration | None) -> Job | None:
+        """Delete a job and reserve the next one on its line, in one write if that is all it holds."""
+        left = ROUND if timeout is None else seconds(timeout, "timeout", MAX_TIMEOUT)
+        command = commands.delete(job)
+        line, delete = self._on_its_line(job, command)
+        if line is None or len(line.jobs) > 1 or left > ROUND:
+            refused, found = await self._one_after_the_other(job, command, timeout)
+        else:
+            refused, found = await self._in_one_write(line, delete, left)
+            if isinstance(refused, ConnectionLostError):
+                lost = JobLost(str(command), _id_of(job), refused.outcome, BROKE)
+                raise lost from refused
+        if refused is not None or isinstance(found, BeanstalkError):
+            raise BatchError("delete_and_reserve", [refused, found])
+        if found is None and timeout is None:
+            found = (await self._reserve_in_rounds(None))[0]
+        return found
+
+    async def _one_after_the_other(
+        self, job: Job | int, command: Command[None], timeout: Duration | None
+    ) -> tuple[BeanstalkError | None, Job | BeanstalkError | None]:
+        refused: BeanstalkError | None = None
+        try:
+            await self._ask_of(job, command)
+        except CommandError as error:
+            refused = error
+        try:
+            jobs = await self._reserve_in_rounds(timeout)
+        except CommandError as error:
+            return refused, error
+        return refused, jobs[0] if jobs else None
+
+    async def _in_one_write(
+        self, line: Line, delete: Command[None], wait: int
+    ) -> tuple[BeanstalkError | None, Job | BeanstalkError | None]:
+        line.jobs.add(_NEXT)
+        try:
+            line.align(self._state)
+            sent = line.submit(delete), line.submit_request(RESERVES[wait], read_reserve, wait)
+            refused, found = await all_outcomes(sent)
+        except BaseException:
+            self._lines.end(line)
+            raise
+        finally:
+            line.jobs.discard(_NEXT)
+        if not line.closed:
+            self._hold(line, [found] if isinstance(found, Job) else [])
+        return refused, found
+
     def _hold(self, line: Line, jobs: list[Job]) -> None:
         """Tie reserved jobs to their line."""
         self._lines.check_open()
@@ -263,9 +320,11 @@ class AsyncSpeaker:
 
     # -- what a server takes and buries -------------------------------------------
 
-    async def _check_size(self, line: Line, put: Command[int], size: int) -> None:
+    async def _check_size(self, put: Command[int], size: int) -> None:
         """Refuse a body over the server's limit, after asking for it once a line."""
-        await self._ask_limit(line)
+        line = self._lines.main or await self._lines.open_main()
+        if line.most_body == UNKNOWN_LIMIT:
+            await self._ask_limit(line)
         if size > line.most_body:
             raise JobTooBigError(str(put), size, line.most_body)
 
@@ -294,6 +353,15 @@ async def lost_as_job(sent: Awaitable[T], command: Command[T], job_id: int) -> T
         return await sent
     except ConnectionLostError as error:
         raise JobLost(str(command), job_id, error.outcome, BROKE) from error
+
+
+async def all_outcomes(sent: Iterable[Awaitable[Any]]) -> list[Result[Any]]:
+    """Await them all; an error of beanrow is an outcome."""
+    outcomes = await asyncio.gather(*sent, return_exceptions=True)
+    for one in outcomes:
+        if isinstance(one, BaseException) and not isinstance(one, BeanstalkError):
+            raise one
+    return outcomes
 
 
 async def _reserved(

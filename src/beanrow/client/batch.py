@@ -11,13 +11,12 @@ Laws:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from beanrow.client.chores import Chore, drain_tube, kick_all, move
 from beanrow.client.connection import Connection, Heard, StaleConnection
 from beanrow.client.pipeline import Item, Pipeline, Progress, Result, is_lost, windows
 from beanrow.client.speaker import Speaker
-from beanrow.client.state import BROKE, NEEDS_RESERVATION
+from beanrow.client.state import BROKE
 from beanrow.errors import (
     BatchError,
     BeanstalkError,
@@ -28,7 +27,7 @@ from beanrow.errors import (
     NotFoundError,
 )
 from beanrow.protocol import commands
-from beanrow.protocol.commands import BuriedId, Command, Reader
+from beanrow.protocol.commands import BuriedId, Command, Reader, read_reserve
 from beanrow.protocol.values import (
     DEFAULT_PRIORITY,
     DEFAULT_TTR,
@@ -40,7 +39,10 @@ from beanrow.protocol.values import (
     whole_number,
 )
 
-__all__ = ["MOST_HELD", "Batches", "all_or_error", "job_id_of", "note_tube", "put_or_error"]
+if TYPE_CHECKING:
+    from beanrow.client.chores import Chore
+
+__all__ = ["MOST_HELD", "Batches", "all_or_error", "note_tube", "put_or_error"]
 
 T = TypeVar("T")
 
@@ -56,6 +58,20 @@ class _Routed(Command[T]):
     def __init__(self, request: bytes, read: Reader[T], holder: Connection) -> None:
         super().__init__(request, read)
         self.holder = holder
+
+    def settled(self, result: Result[T]) -> Result[T]:
+        """Take note of what became of the job, or of its loss."""
+        holder, job_id = self.holder, self.job_id
+        if is_lost(result) and holder.closed:
+            why = holder.state.lost.get(job_id, BROKE)
+            lost = JobLost(str(self), job_id, getattr(result, "outcome", "never-sent"), why)
+            lost.__cause__ = result if isinstance(result, BaseException) else None
+            return lost
+        if isinstance(result, NotFoundError) or not (
+            isinstance(result, BeanstalkError) or self.name == "touch"
+        ):
+            holder.state.held.pop(job_id, None)
+        return result
 
 
 class Batches(Speaker):
@@ -136,6 +152,8 @@ class Batches(Speaker):
         hundred, and count as reserved in the statistics; delayed and buried ones, and all
         of a paused tube, cost a round trip each. ``progress(count)`` is called after each.
         """
+        from beanrow.client.chores import drain_tube
+
         tube_name(tube)
         return self._do(drain_tube(tube, self._state.watched, progress))
 
@@ -145,6 +163,8 @@ class Batches(Speaker):
         Delayed jobs stay as they are. ``kick`` takes those where it finds none buried,
         and so this costs a round trip for each job unless the tube has no delayed ones.
         """
+        from beanrow.client.chores import kick_all
+
         if tube is None:
             tube = self._state.used
         tube_name(tube)
@@ -158,6 +178,8 @@ class Batches(Speaker):
         by others (NotFoundError). Three or four round trips; if the connection is lost
         between the last two, the job is in both tubes, and the error says so.
         """
+        from beanrow.client.chores import move
+
         tube_name(tube)
         number = job_id(job)
         held = (isinstance(job, Job) and job.holder is not None) or number in self._state.held
@@ -192,48 +214,52 @@ class Batches(Speaker):
                 progress(done)
 
     def _window(self, window: list[Item[Any]], tube: str) -> list[Result[Any]]:
-        groups: dict[Connection | None, list[Command[Any]]] = {}
-        for item in window:
-            if isinstance(item, Command):
-                holder = item.holder if isinstance(item, _Routed) else None
-                groups.setdefault(holder, []).append(item)
-        answers = {
-            holder: iter(self._answers(holder, group, tube)) for holder, group in groups.items()
-        }
-        return [
-            next(answers[item.holder if isinstance(item, _Routed) else None])
-            if isinstance(item, Command)
-            else item
-            for item in window
+        sent = [item for item in window if isinstance(item, Command)]
+        own = self._mine.connection
+        if any(item.__class__ is _Routed and item.holder is not own for item in sent):
+            answers = self._by_route(sent, tube)
+        else:
+            answers = iter(self._answers(None, sent, tube) if sent else ())
+        return [_settled(item, answers) if isinstance(item, Command) else item for item in window]
+
+    def _by_route(self, sent: list[Command[Any]], tube: str) -> Iterator[Result[Any]]:
+        """Say each command over the connection that it needs, all of one in one write."""
+        own = self._mine.connection
+        routes = [
+            item.holder if isinstance(item, _Routed) and item.holder is not own else None
+            for item in sent
         ]
+        answers: dict[Connection | None, Iterator[Result[Any]]] = {}
+        for route in dict.fromkeys(routes):
+            group = [one for one, its in zip(sent, routes, strict=True) if its is route]
+            answers[route] = iter(self._answers(route, group, tube))
+        return (next(answers[route]) for route in routes)
 
     def _answers(
-        self, holder: Connection | None, group: list[Command[Any]], tube: str
+        self, route: Connection | None, group: list[Command[Any]], tube: str
     ) -> list[Result[Any]]:
         """Say commands over the connection of their jobs, or over this thread's."""
-        connection = holder
+        wait = sum([one.wait for one in group if one.read is read_reserve])
         try:
-            if connection is None:
-                connection, heard = self._exchange(group, tube)
+            if route is None:
+                connection, heard = self._exchange(group, tube, wait)
             else:
-                heard = connection.exchange(group)
+                connection, heard = route, route.exchange(group, wait)
         except (ConnectionLostError, ClientClosedError) as error:
-            heard = [error] * len(group)
-        if connection is None:
-            return heard
-        answers = [connection.result(one, reply) for one, reply in zip(group, heard, strict=True)]
-        if holder is None:
-            return answers
-        return [_settled(one, holder, answer) for one, answer in zip(group, answers, strict=True)]
+            return [error] * len(group)
+        result = connection.result
+        return [result(one, reply) for one, reply in zip(group, heard, strict=True)]
 
-    def _exchange(self, sent: list[Command[Any]], tube: str) -> tuple[Connection, list[Heard]]:
+    def _exchange(
+        self, sent: list[Command[Any]], tube: str, wait: float
+    ) -> tuple[Connection, list[Heard]]:
         """Say commands over this thread's connection, or over a new one if it had ended."""
         connection = self._own(tube)
         try:
-            return connection, connection.exchange(sent)
+            return connection, connection.exchange(sent, wait)
         except StaleConnection:
             connection = self._own(tube)
-            return connection, connection.exchange(sent)
+            return connection, connection.exchange(sent, wait)
 
     def _own(self, tube: str) -> Connection:
         """Give this thread's connection; it uses this tube and watches what the client does."""
@@ -258,31 +284,31 @@ class Batches(Speaker):
         items: list[Item[Any]] = []
         for command in pipeline:
             try:
-                needs = command.name in NEEDS_RESERVATION
-                items.append(self._routed(job_id_of(command), command) if needs else command)
+                needs = command.needs_reservation
+                items.append(self._routed(command.job_id, command) if needs else command)
             except JobLost as error:
                 items.append(error)
         results = list(self._results(items, tube or self._state.used))
-        lost = next((one for one in results if is_lost(one)), None)
-        results += [_not_reached(command, lost) for command in pipeline[len(results) :]]
+        if len(results) < len(pipeline):
+            lost = next((one for one in results if is_lost(one)), None)
+            results += [_not_reached(command, lost) for command in pipeline[len(results) :]]
         for command, result in zip(pipeline, results, strict=True):
             self._note(command, result)
         return results
 
     def _note(self, command: Command[Any], result: Result[Any]) -> None:
         """Take note of what a command of a pipeline did to this thread's connection."""
-        connection = self._mine.connection
-        if connection is None or isinstance(result, BeanstalkError):
-            return
         if isinstance(result, Job):
-            if command.name.startswith("reserve"):
+            if command.reserves:
                 self._held(result)
             else:
                 self._seen(result)
         elif isinstance(result, BuriedId):
             self._buried(result, depth=4)
-        else:
-            note_tube(connection, command)
+        elif result is not None and not isinstance(result, BeanstalkError):
+            connection = self._mine.connection
+            if connection is not None:
+                note_tube(connection, command, result)
 
 
 class HasTubes(Protocol):
@@ -292,35 +318,21 @@ class HasTubes(Protocol):
     watched: tuple[str, ...]
 
 
-def note_tube(connection: HasTubes, command: Command[Any]) -> None:
-    """Take note of a command that may have changed the tubes of a connection."""
+def note_tube(connection: HasTubes, command: Command[Any], result: object) -> None:
+    """Take note of an answer that may tell of the tubes of a connection."""
+    if isinstance(result, str):  # USING: the answer to use and list-tube-used alone
+        connection.used = result
+        return
     word, _, tube = str(command).partition(" ")
-    if word == "use":
-        connection.used = tube
-    elif word == "watch" and tube not in connection.watched:
+    if word == "watch" and tube not in connection.watched:
         connection.watched += (tube,)
     elif word == "ignore":
         connection.watched = tuple(one for one in connection.watched if one != tube)
 
 
-def job_id_of(command: Command[Any]) -> int:
-    """Read the id in a command that begins with one."""
-    return int(command.request.split(b" ", 2)[1])
-
-
-def _settled(command: Command[Any], holder: Connection, result: Result[T]) -> Result[T]:
-    """Take note of what became of a job that a connection held, or of its loss."""
-    job_id = job_id_of(command)
-    if is_lost(result) and holder.closed:
-        why = holder.state.lost.get(job_id, BROKE)
-        lost = JobLost(str(command), job_id, getattr(result, "outcome", "never-sent"), why)
-        lost.__cause__ = result if isinstance(result, BaseException) else None
-        return lost
-    if isinstance(result, NotFoundError) or not (
-        isinstance(result, BeanstalkError) or command.name == "touch"
-    ):
-        holder.state.held.pop(job_id, None)
-    return result
+def _settled(item: Command[T], answers: Iterator[Result[T]]) -> Result[T]:
+    answer = next(answers)
+    return item.settled(answer) if item.__class__ is _Routed else answer
 
 
 def _not_reached(command: Command[Any], lost: Result[Any]) -> ConnectionLostError:

@@ -79,7 +79,7 @@ class Connection:
     """
 
     __slots__ = (
-        "__weakref__", "_clock", "_ended", "_give", "_looked_until", "_on_lost", "_others", "_pid", "_recv",
+        "__weakref__", "_clock", "_ended", "_give", "_looked_until", "_on_lost", "_others", "_pid", "_progress", "_recv",
         "_send", "_take", "_timeout", "_trace", "_wake", "_wire", "closed", "most_body",
         "peer", "state", "used", "watched",
     )  # fmt: skip
@@ -110,6 +110,7 @@ class Connection:
         self._pid = os.getpid()
         self._looked_until = -inf
         self._ended = False
+        self._progress = 0  # how much of a request was sent, if it took more than one write
         self.state = state
         self.peer = peer
         self.used = DEFAULT_TUBE
@@ -121,18 +122,19 @@ class Connection:
 
     # -- one command --------------------------------------------------------------
 
-    def converse(self, request: bytes, read: Reader[T], wait: float = 0.0) -> T:
+    def converse(self, request: bytes, read: Reader[T], wait: float = 0.0, replies: int = 1) -> T:
         """Send a command and give its answer, or raise its error.
 
         ``wait`` is how long in seconds the command itself lets the server take; the
-        timeout comes on top. StaleConnection if the connection had ended before.
+        timeout comes on top. ``replies`` is how many come, where ``request`` is of
+        several commands. StaleConnection if the connection had ended before.
         """
         if self._others:
-            return self.converse_until(request, read, self._clock() + self._timeout, wait)
+            return self.converse_until(request, read, self._new_end(), wait, replies)
         try:
             self._take()
         except IndexError:
-            return self.converse_until(request, read, self._clock() + self._timeout, wait)
+            return self.converse_until(request, read, self._new_end(), wait, replies)
         try:
             begin, sent, reply = self._clock(), 0, b""
             try:
@@ -152,11 +154,14 @@ class Connection:
             except BaseException:
                 self._break()
                 raise
-            return self._converse_on(request, read, sent, reply, begin + self._timeout + wait)
+            end = begin + self._timeout + wait
+            return self._converse_on(request, read, sent, reply, end, replies)
         finally:
             self._give(None)
 
-    def converse_until(self, request: bytes, read: Reader[T], end: float, wait: float = 0.0) -> T:
+    def converse_until(
+        self, request: bytes, read: Reader[T], end: float, wait: float = 0.0, replies: int = 1
+    ) -> T:
         """Converse as ``converse`` does, but until ``end``, and ``wait`` seconds on top.
 
         What time is left is also how long another thread's conversation is waited for.
@@ -164,12 +169,18 @@ class Connection:
         self._take_by(end, request)
         try:
             self._look(self._clock())
-            return self._converse_on(request, read, 0, b"", end + wait)
+            return self._converse_on(request, read, 0, b"", end + wait, replies)
         finally:
             self._give(None)
 
     def _converse_on(
-        self, request: bytes, read: Reader[T], sent: int, reply: bytes, end: float
+        self,
+        request: bytes,
+        read: Reader[T],
+        sent: int,
+        reply: bytes,
+        end: float,
+        replies: int = 1,
     ) -> T:
         """Go on with a conversation of more than one write and one read, or a traced one."""
         try:
@@ -180,6 +191,8 @@ class Connection:
             stream = ReplyStream()
             stream.feed(reply)
             whole = self._next_reply(stream, request, end)
+            for _ in range(replies - 1):
+                whole += self._next_reply(stream, request, end)
             if not stream.idle:
                 raise BadReplyError(written(request), whole + stream.rest)
             self._wake_after(self._timeout)
@@ -234,18 +247,21 @@ class Connection:
 
     # -- several commands ---------------------------------------------------------
 
-    def exchange(self, conversation: Sequence[Command[Any]]) -> list[Heard]:
+    def exchange(self, conversation: Sequence[Command[Any]], wait: float = 0.0) -> list[Heard]:
         """Send a few commands in one write and give what was heard to each.
 
         A few, because nothing is received until all is sent: the replies must fit into
-        the buffers of the socket. StaleConnection if the connection had ended before.
+        the buffers of the socket. ``wait`` is how long in seconds the commands
+        themselves let the server take. StaleConnection if the connection had ended before.
         """
         requests = [one.request for one in conversation]
-        end = self._clock() + self._timeout
-        self._take_by(end, requests[-1])
+        now = self._clock()
+        if self._others or not self._taken():
+            self._take_by(now + self._timeout, requests[-1])
         try:
-            self._look(self._clock())
-            return self._exchange(requests, end + sum(one.wait for one in conversation))
+            if now >= self._looked_until:
+                self._look(now)
+            return self._exchange(requests, now + self._timeout + wait)
         finally:
             self._give(None)
 
@@ -256,11 +272,13 @@ class Connection:
             for request in requests:
                 self._trace.said(request)
         try:
-            sent = self._send_rest(data, 0, end)
+            sent = self._send(data)
+            if sent < len(data):
+                sent = self._send_rest(data, sent, end)
             self._hear(requests, heard, end)
         except OSError as error:
             self._break()
-            past = 0
+            past, sent = 0, max(sent, self._progress)
             for place, request in enumerate(requests):
                 past += len(request)
                 if place >= len(heard):
@@ -292,15 +310,15 @@ class Connection:
 
     def result(self, command: Command[T], heard: Heard) -> T | BeanstalkError:
         """Give the answer in what was heard, or its error; a bad reply breaks the connection."""
-        if isinstance(heard, BeanstalkError):
-            return heard
+        if heard.__class__ is not bytes:
+            return heard  # type: ignore[return-value]  # an error
         try:
-            return command.answer(heard)
+            return command.read(command.request, heard)
         except _ANSWERS as error:
             return error
-        except BadReplyError as error:
+        except (BadReplyError, ValueError):
             self._break()
-            return error
+            return BadReplyError(str(command), heard)
 
     def converse_in(self, tube: str, request: bytes, read: Reader[T]) -> T:
         """Have the server use ``tube`` and say a command to it, in one write."""
@@ -327,11 +345,12 @@ class Connection:
 
     def _send_rest(self, request: bytes, sent: int, end: float) -> int:
         """Send what was not sent before; gives the size of the request."""
-        rest = memoryview(request)[sent:]
-        while rest:
+        rest = memoryview(request)
+        self._progress = sent
+        while self._progress < len(request):
             self._wake_at(end)
             try:
-                rest = rest[self._send(rest) :]
+                self._progress += self._send(rest[self._progress :])
             except (BlockingIOError, TimeoutError):
                 pass  # the clock decides
         return len(request)
@@ -359,6 +378,9 @@ class Connection:
             return data
 
     # -- time ---------------------------------------------------------------------
+
+    def _new_end(self) -> float:
+        return self._clock() + self._timeout
 
     def _wake_at(self, end: float) -> None:
         """Have the next read or write end at ``end``, or a little (a tenth) later."""

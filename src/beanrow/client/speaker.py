@@ -13,7 +13,6 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
-from datetime import timedelta
 from math import ceil
 from typing import TYPE_CHECKING, TypeVar
 
@@ -25,6 +24,7 @@ from beanrow.client.threads import Connections
 from beanrow.errors import (
     BadTypeError,
     BadValueError,
+    BatchError,
     BeanstalkError,
     BuriedJob,
     CommandError,
@@ -219,6 +219,23 @@ class Speaker:
             if left is not None:
                 left = max(0, ceil(end - self._clock()))
 
+    def _delete_then_reserve(self, job: Job | int, timeout: Duration | None) -> Job | None:
+        """Delete and reserve where one write does not do."""
+        refused: BeanstalkError | None = None
+        command = commands.delete(job)
+        try:
+            self._ask_of(job, command.request, command.read)
+        except CommandError as error:
+            refused = error
+        found: Job | BeanstalkError | None
+        try:
+            found = self._reserve_in_rounds(timeout)
+        except (CommandError, DeadlineSoon) as error:
+            found = error
+        if refused is not None or isinstance(found, BeanstalkError):
+            raise BatchError("delete_and_reserve", [refused, found])
+        return found
+
     def _round(self, left: int | None) -> int:
         """Tell how long to wait at once, in seconds."""
         state, connection = self._state, self._mine.connection
@@ -333,7 +350,7 @@ def timeout_seconds(timeout: Duration) -> float:
     """Check the timeout of a client, in seconds: more than 0."""
     if not seconds(timeout, "timeout", MAX_TIMEOUT):
         raise BadValueError("timeout 0 would leave no command any time; give more seconds")
-    return timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+    return timeout if isinstance(timeout, int | float) else timeout.total_seconds()
 
 
 def text_encoding(encoding: str) -> str:

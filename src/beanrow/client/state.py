@@ -15,12 +15,10 @@ from beanrow.protocol import commands
 from beanrow.protocol.commands import Command
 from beanrow.protocol.values import Job
 
-__all__ = ["BROKE", "DEFAULT_TUBE", "NEEDS_RESERVATION", "State"]
+__all__ = ["BROKE", "DEFAULT_TUBE", "State"]
 
 DEFAULT_TUBE = "default"
 """The tube that a server gives to every new connection, to use and to watch."""
-NEEDS_RESERVATION = frozenset({"delete", "release", "bury", "touch"})
-"""The commands that act on a reserved job; all begin with its id."""
 BROKE = "the connection that held it broke, and the server gives it to the next worker"
 _MOST_REMEMBERED = 10_000
 """Jobs of which it is known that they are held or lost. Those of a program that leaves its

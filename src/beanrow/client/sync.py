@@ -18,8 +18,9 @@ from typing import Self, overload
 
 from beanrow.client.batch import Batches
 from beanrow.client.connection import Connection, StaleConnection
-from beanrow.client.speaker import RESERVES, ROUND_HOLDING
+from beanrow.client.speaker import RESERVES, ROUND, ROUND_HOLDING
 from beanrow.errors import (
+    BatchError,
     BeanstalkError,
     CommandTimeoutError,
     ConnectionLostError,
@@ -31,6 +32,7 @@ from beanrow.protocol.commands import (
     Command,
     put_request,
     read_deleted,
+    read_deleted_and_reserve,
     read_put,
     read_reserve,
 )
@@ -209,6 +211,53 @@ class Client(Batches):
             if state.lost:
                 state.lost.pop(job.id, None)
         return job
+
+    @overload
+    def delete_and_reserve(self, job: Job | int, timeout: None = None) -> Job: ...
+    @overload
+    def delete_and_reserve(self, job: Job | int, timeout: Duration) -> Job | None: ...
+    def delete_and_reserve(self, job: Job | int, timeout: Duration | None = None) -> Job | None:
+        """Delete a held job and reserve the next one as ``reserve`` does, in one write.
+
+        A worker that does one job after the other needs one round trip for each. BatchError if
+        the job was not deleted (its ttr may have run out) or none could be reserved:
+        ``.results`` has both, None or an error for the first, a job, None or an error for the
+        second. JobLost if the connection is gone: then nothing was reserved.
+        """
+        connection, state = self._mine.connection, self._state
+        wait = ROUND if timeout is None else timeout
+        request = RESERVES.get(wait) if wait.__class__ is int else None
+        if (
+            request is None
+            or type(job) is not Job
+            or job.holder is not connection
+            or connection is None
+            or connection.watched is not state.watched
+            or (wait > ROUND_HOLDING and len(state.held) > 1)  # type: ignore[operator]
+            or self._on_deadline_soon is not None
+        ):
+            return self._delete_then_reserve(job, timeout)
+        number = job.id
+        request = b"delete %d\r\n%b" % (number, request)
+        try:
+            refused, found = connection.converse(request, read_deleted_and_reserve, wait, 2)  # type: ignore[arg-type]
+        except ConnectionLostError as error:
+            self._repeat_or_raise(error, connection, number, request)
+            raise
+        state.held.pop(number, None)
+        job.holder = None
+        if refused is not None or isinstance(found, BeanstalkError):
+            if isinstance(found, Job):
+                self._held(found)
+            raise BatchError("delete_and_reserve", [refused, found])
+        if found is not None:
+            found.encoding = self._encoding
+            found.holder = state.held[found.id] = connection
+            if state.lost:
+                state.lost.pop(found.id, None)
+        elif timeout is None:
+            return self._reserve_in_rounds(None)
+        return found
 
     def reserve_job(self, job: Job | int) -> Job:
         """Reserve this very job, from whatever tube; NotFoundError if it is held or gone."""

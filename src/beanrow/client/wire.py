@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Wire", "connect_failed", "open_wire", "prepare", "tls_context"]
 
+_LOOK = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
+"""How to see what came in without taking it and without waiting."""
+
 
 class Wire:
     """A plain socket: TCP or Unix."""
@@ -42,7 +45,7 @@ class Wire:
     def is_quiet(self) -> bool:
         """Tell, without waiting, that nothing came in: neither bytes nor an end."""
         try:
-            self._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            self._sock.recv(1, _LOOK)
         except BlockingIOError:
             return True
         except OSError:

@@ -16,11 +16,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
-from typing import Generic, NoReturn, TypeAlias, TypeVar
+from typing import Any, Generic, NoReturn, TypeAlias, TypeVar
 
 from beanrow.errors import (
     ERROR_WORDS,
     BadReplyError,
+    CommandError,
     DeadlineSoon,
     JobTooBigError,
 )
@@ -61,6 +62,7 @@ __all__ = [
     "put_request",
     "quit",
     "read_deleted",
+    "read_deleted_and_reserve",
     "read_put",
     "read_reserve",
     "release",
@@ -123,12 +125,27 @@ class Command(Generic[T]):
         return self.name not in _NEVER_TWICE
 
     @property
+    def needs_reservation(self) -> bool:
+        """Whether it acts on a job that its connection holds: then it begins with the job's id."""
+        return self.read in _NEEDS_RESERVATION
+
+    @property
+    def reserves(self) -> bool:
+        """Whether the job in its answer is held by its connection from then on."""
+        return self.read in _RESERVES
+
+    @property
     def wait(self) -> float:
         """How many seconds the command itself lets the server take before it answers."""
-        word, _, seconds = str(self).partition(" ")
-        if word == "reserve":
-            return inf
-        return float(seconds) if word == "reserve-with-timeout" else 0.0
+        if self.read is not read_reserve:
+            return 0.0
+        seconds = self.request[len(b"reserve-with-timeout ") : -2]
+        return float(seconds) if seconds else inf
+
+    @property
+    def job_id(self) -> int:
+        """The id in a command that begins with one."""
+        return int(self.request.split(None, 2)[1])
 
     def __str__(self) -> str:
         """The request as a person would write it: no CR LF, no body."""
@@ -147,14 +164,19 @@ def written(request: bytes) -> str:
 
 def _refuse(request: bytes, reply: bytes) -> NoReturn:
     """Raise what a reply means that is not one of the command's good ones."""
+    raise _refusal(request, reply)
+
+
+def _refusal(request: bytes, reply: bytes) -> CommandError:
+    """Give the error of a refusal; BadReplyError if the reply is none."""
     error = ERROR_WORDS.get(reply[:-2]) if reply[-2:] == b"\r\n" else None
     command = written(request)
     if error is None:
         raise BadReplyError(command, reply)
     name = command.partition(" ")[0]
     if error is JobTooBigError and name == "put":
-        raise JobTooBigError(command, int(command.rsplit(" ", 1)[-1]))
-    raise error(command, _ADVICE.get((name, error.status), ""))
+        return JobTooBigError(command, int(command.rsplit(" ", 1)[-1]))
+    return error(command, _ADVICE.get((name, error.status), ""))
 
 
 _NOT_HELD = "no such job, or this connection does not hold it (its ttr may have run out)"
@@ -326,6 +348,23 @@ def read_deleted(request: bytes, reply: bytes) -> None:
         _refuse(request, reply)
 
 
+def read_deleted_and_reserve(
+    request: bytes, reply: bytes
+) -> tuple[CommandError | None, Job | CommandError | DeadlineSoon | None]:
+    """Read the replies to ``delete`` and to a reserve behind it: a result for each."""
+    if reply[:9] == b"DELETED\r\n":
+        refused, rest = None, reply[9:]
+    else:
+        end = reply.index(b"\r\n") + 2
+        refused, rest = _refusal(request, reply[:end]), reply[end:]
+    if not rest:
+        raise ValueError("the second reply is still to come")
+    try:
+        return refused, read_reserve(request[request.index(b"\r\n") + 2 :], rest)
+    except (CommandError, DeadlineSoon) as error:
+        return refused, error
+
+
 def release(job: Job | int, priority: int = DEFAULT_PRIORITY, delay: Duration = 0) -> Command[bool]:
     """Put a held job back; gives False if the server buried it for lack of memory."""
     return Command(
@@ -360,6 +399,12 @@ def touch(job: Job | int) -> Command[None]:
 def _read_touched(request: bytes, reply: bytes) -> None:
     if reply != b"TOUCHED\r\n":
         _refuse(request, reply)
+
+
+_NEEDS_RESERVATION: frozenset[Reader[Any]] = frozenset(
+    {read_deleted, _read_released, _read_buried, _read_touched}
+)
+_RESERVES: frozenset[Reader[Any]] = frozenset({read_reserve, _read_reserved})
 
 
 # -- watching ---------------------------------------------------------------------
