@@ -10,13 +10,13 @@ Laws:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeAlias, TypeVar
 
-from beanrow.client.connection import Connection, Heard, StaleConnection
+from beanrow.client.connection import Connection, StaleConnection
 from beanrow.client.pipeline import Item, Pipeline, Progress, Result, is_lost, windows
-from beanrow.client.speaker import Speaker
-from beanrow.client.state import BROKE, NEEDS_RESERVATION
+from beanrow.client.speaker import Speaker, lost_with
+from beanrow.client.state import NEEDS_RESERVATION
 from beanrow.errors import (
     BatchError,
     BeanstalkError,
@@ -38,9 +38,10 @@ from beanrow.protocol.values import (
     whole_number,
 )
 
-__all__ = ["MOST_HELD", "Batches", "all_or_error", "job_id_of", "put_or_error"]
+__all__ = ["MOST_HELD", "Batches", "all_or_error", "is_finished", "job_id_of", "put_or_error"]
 
 T = TypeVar("T")
+_Speak: TypeAlias = Callable[[list[Command[Any]]], list[Result[Any]]]
 
 MOST_HELD = 1000
 """Jobs that one connection should hold: with 5,000 the daemon takes a third longer for each."""
@@ -84,7 +85,7 @@ class Batches(Speaker):
         tube_name(tube)
         limit = self._known_limit()
         items = (put_or_error(limit, body, self._encoding, terms) for body in bodies)
-        ids = list(self._results(items, tube, progress))
+        ids = list(self._results(items, self._speaking(tube), progress))
         for one in ids:
             if isinstance(one, BuriedId):
                 self._buried(one)
@@ -92,8 +93,10 @@ class Batches(Speaker):
 
     def delete_many(self, jobs: Iterable[Job | int], *, progress: Progress | None = None) -> None:
         """Delete many jobs, as ``delete`` does one; BatchError if any of them was not."""
+        self._connections.check_open()
         items = (self._delete_or_error(job) for job in jobs)
-        all_or_error("delete_many", list(self._results(items, self._state.used, progress)))
+        speak = self._speaking(self._state.used)
+        all_or_error("delete_many", list(self._results(items, speak, progress)))
 
     def _delete_or_error(self, job: Job | int) -> Item[None]:
         try:
@@ -108,17 +111,7 @@ class Batches(Speaker):
         runs from now: the last must be finished within it too.
         """
         whole_number(most, "most", MOST_HELD)
-        first = self._reserve_in_rounds(timeout) if most else None
-        if first is None:
-            return []
-        jobs = [first]
-        more: list[Command[Job | None]] = [commands.reserve_with_timeout(0)] * (most - 1)
-        for one in self._results(more, self._state.used):
-            if isinstance(one, Job):
-                jobs.append(self._held(one))
-            elif is_lost(one):
-                raise one
-        return jobs
+        return self._reserve_in_rounds(timeout, more=most - 1) if most else []
 
     def pipeline(self) -> Pipeline:
         """Collect commands in a ``with`` block and send them together at its end."""
@@ -127,16 +120,16 @@ class Batches(Speaker):
     # -- windows ------------------------------------------------------------------
 
     def _results(
-        self, items: Iterable[Item[Any]], tube: str, progress: Progress | None = None
+        self, items: Iterable[Item[Any]], speak: _Speak, progress: Progress | None = None
     ) -> Iterator[Result[Any]]:
         """Send a stream of commands and give the result of each, in their order.
 
-        Ends early, after the results of a window under which this thread's connection
-        was lost.
+        ``speak`` says those that need no other thread's connection. Ends early, after the
+        results of a window under which this thread's connection was lost.
         """
         done = 0
         for window in windows(items):
-            results = self._window(window, tube)
+            results = self._window(window, speak)
             yield from results
             if any(is_lost(one) and not isinstance(one, JobLost) for one in results):
                 return
@@ -144,49 +137,94 @@ class Batches(Speaker):
             if progress is not None:
                 progress(done)
 
-    def _window(self, window: list[Item[Any]], tube: str) -> list[Result[Any]]:
+    def _window(self, window: list[Item[Any]], speak: _Speak) -> list[Result[Any]]:
         groups: dict[Connection | None, list[Command[Any]]] = {}
+        mine = self._mine.connection
+        places: list[Connection | None] = []
         for item in window:
+            holder = item.holder if isinstance(item, _Routed) else None
+            places.append(None if holder is mine else holder)
             if isinstance(item, Command):
-                holder = item.holder if isinstance(item, _Routed) else None
-                groups.setdefault(holder, []).append(item)
+                groups.setdefault(places[-1], []).append(item)
         answers = {
-            holder: iter(self._answers(holder, group, tube)) for holder, group in groups.items()
+            holder: iter(speak(group) if holder is None else self._say_to(holder, group))
+            for holder, group in groups.items()
         }
         return [
-            next(answers[item.holder if isinstance(item, _Routed) else None])
-            if isinstance(item, Command)
-            else item
-            for item in window
+            next(answers[place]) if isinstance(item, Command) else item
+            for item, place in zip(window, places, strict=True)
         ]
 
-    def _answers(
-        self, holder: Connection | None, group: list[Command[Any]], tube: str
-    ) -> list[Result[Any]]:
-        """Say commands over the connection of their jobs, or over this thread's."""
-        connection = holder
-        try:
-            if connection is None:
-                connection, heard = self._exchange(group, tube)
-            else:
-                heard = connection.exchange(group)
-        except (ConnectionLostError, ClientClosedError) as error:
-            heard = [error] * len(group)
-        if connection is None:
-            return heard
-        answers = [connection.result(one, reply) for one, reply in zip(group, heard, strict=True)]
-        if holder is None:
-            return answers
-        return [_settled(one, holder, answer) for one, answer in zip(group, answers, strict=True)]
+    def _speaking(self, tube: str, *, in_one: bool = False) -> _Speak:
+        """Make what says windows of commands over this thread's connection, which uses ``tube``.
 
-    def _exchange(self, sent: list[Command[Any]], tube: str) -> tuple[Connection, list[Heard]]:
-        """Say commands over this thread's connection, or over a new one if it had ended."""
-        connection = self._own(tube)
+        One that had ended before a window is replaced. ``in_one``: not between those of a
+        pipeline, since another one would not use and watch the tubes that it chose before.
+        """
+        kept: list[Connection] = []
+
+        def speak(group: list[Command[Any]]) -> list[Result[Any]]:
+            try:
+                connection = kept[0] if kept else self._own(tube)
+                try:
+                    results = self._say_all(connection, group, noting=in_one)
+                except StaleConnection:
+                    if kept:
+                        raise
+                    connection = self._own(tube)
+                    results = self._say_all(connection, group, noting=in_one)
+            except (ConnectionLostError, ClientClosedError) as error:
+                return [self._settled(one, error) for one in group]
+            if in_one:
+                kept.append(connection)
+            return results
+
+        return speak
+
+    def _say_to(self, holder: Connection, group: list[Command[Any]]) -> list[Result[Any]]:
+        """Say commands over another thread's connection, which holds their jobs."""
         try:
-            return connection, connection.exchange(sent)
-        except StaleConnection:
-            connection = self._own(tube)
-            return connection, connection.exchange(sent)
+            return self._say_all(holder, group)
+        except ConnectionLostError as error:
+            return [self._settled(one, error) for one in group]
+
+    def _say_all(
+        self, connection: Connection, group: list[Command[Any]], *, noting: bool = False
+    ) -> list[Result[Any]]:
+        """Say commands over a connection; those for jobs that another one held are lost.
+
+        ``noting`` those of a pipeline, which may be of any kind.
+        """
+        here = [one for one in group if getattr(one, "holder", connection) is connection]
+        answers = iter(connection.results(here, connection.exchange(here)) if here else ())
+        results: list[Result[Any]] = []
+        for one in group:
+            if not isinstance(one, _Routed):
+                results.append(next(answers))
+                if noting:
+                    self._note(connection, one, results[-1])
+            elif one.holder is connection:
+                results.append(self._settled(one, next(answers)))
+            else:
+                results.append(lost_with(one.holder, job_id_of(one), str(one), "never-sent"))
+        if noting and connection.closed:
+            self._connections.tell_lost(connection)  # jobs that were reserved just before
+        return results
+
+    def _settled(self, command: Command[Any], result: Result[T]) -> Result[T]:
+        """Take note of what became of a job that a connection held, or of its loss."""
+        if not isinstance(command, _Routed):
+            return result
+        job_id, holder = job_id_of(command), command.holder
+        if isinstance(result, ConnectionLostError | ClientClosedError) and holder.closed:
+            if self._connections.closed:
+                return result
+            lost = lost_with(holder, job_id, str(command), result.outcome)
+            lost.__cause__ = result
+            return lost
+        if is_finished(command, result):
+            holder.state.held.pop(job_id, None)
+        return result
 
     def _own(self, tube: str) -> Connection:
         """Give this thread's connection; it uses this tube and watches what the client does."""
@@ -215,26 +253,27 @@ class Batches(Speaker):
                 items.append(self._routed(job_id_of(command), command) if needs else command)
             except JobLost as error:
                 items.append(error)
-        results = list(self._results(items, self._state.used))
+        results = list(self._results(items, self._speaking(self._state.used, in_one=True)))
         lost = next((one for one in results if is_lost(one)), None)
         results += [_not_reached(command, lost) for command in pipeline[len(results) :]]
-        for command, result in zip(pipeline, results, strict=True):
-            self._note(command, result)
+        for one in results:
+            if isinstance(one, BuriedId):
+                self._buried(one, depth=3)
         return results
 
-    def _note(self, command: Command[Any], result: Result[Any]) -> None:
-        """Take note of what a command of a pipeline did to this thread's connection."""
-        connection = self._mine.connection
-        if connection is None or isinstance(result, BeanstalkError):
-            return
+    def _note(self, connection: Connection, command: Command[Any], result: Result[Any]) -> None:
+        """Take note of what a command of a pipeline did to its connection."""
         word, _, tube = str(command).partition(" ")
-        if isinstance(result, Job):
+        if word in NEEDS_RESERVATION:
+            if is_finished(command, result):  # one that was reserved just before
+                self._state.held.pop(job_id_of(command), None)
+        elif isinstance(result, BeanstalkError):
+            return
+        elif isinstance(result, Job):
             if word.startswith("reserve"):
-                self._held(result)
+                self._state.hold(result, connection, self._encoding)
             else:
                 self._seen(result)
-        elif isinstance(result, BuriedId):
-            self._buried(result, depth=4)
         elif word == "use":
             connection.used = tube
         elif word == "watch" and tube not in connection.watched:
@@ -248,19 +287,11 @@ def job_id_of(command: Command[Any]) -> int:
     return int(command.request.split(b" ", 2)[1])
 
 
-def _settled(command: Command[Any], holder: Connection, result: Result[T]) -> Result[T]:
-    """Take note of what became of a job that a connection held, or of its loss."""
-    job_id = job_id_of(command)
-    if is_lost(result) and holder.closed:
-        why = holder.state.lost.get(job_id, BROKE)
-        lost = JobLost(str(command), job_id, getattr(result, "outcome", "never-sent"), why)
-        lost.__cause__ = result if isinstance(result, BaseException) else None
-        return lost
-    if isinstance(result, NotFoundError) or not (
-        isinstance(result, BeanstalkError) or command.name == "touch"
-    ):
-        holder.state.held.pop(job_id, None)
-    return result
+def is_finished(command: Command[Any], result: Result[Any]) -> bool:
+    """Tell whether a command that needs a reservation, by its result, has ended it."""
+    if isinstance(result, BeanstalkError):
+        return isinstance(result, NotFoundError)
+    return command.name != "touch"
 
 
 def _not_reached(command: Command[Any], lost: Result[Any]) -> ConnectionLostError:

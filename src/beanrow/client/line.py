@@ -309,7 +309,8 @@ class Line(asyncio.BufferedProtocol):
     def _closed_error(self, command: Command[Any], sent: bool) -> ClientClosedError:
         told = "; the server may have carried it out" if sent else "; it was not sent"
         return ClientClosedError(
-            f"the connection to {self.peer} was closed under {str(command)!r}{told}"
+            f"the connection to {self.peer} was closed under {str(command)!r}{told}",
+            "unknown" if sent else "never-sent",
         )
 
     def _close(

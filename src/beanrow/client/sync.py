@@ -190,25 +190,32 @@ class Client(Batches):
             or (timeout > ROUND_HOLDING and state.held)  # type: ignore[operator]
             or self._on_deadline_soon is not None
         ):
-            return self._reserve_in_rounds(timeout)
+            return self._reserve_one(timeout)
         try:
             job = connection.converse(request, read_reserve, timeout)  # type: ignore[arg-type]
         except StaleConnection:
-            return self._reserve_in_rounds(timeout)
+            return self._reserve_one(timeout)
         except OutOfMemoryError as error:
             if not self._has_memory_again(error):
                 raise
-            return self._reserve_in_rounds(timeout)
+            return self._reserve_one(timeout)
         except CommandTimeoutError:
             raise  # it has waited long enough
         except ConnectionLostError as error:
-            return self._reserve_in_rounds(timeout, error)
+            return self._reserve_one(timeout, error)
         if job is not None:
             job.encoding = self._encoding
             job.holder = state.held[job.id] = connection
             if state.lost:
                 state.lost.pop(job.id, None)
         return job
+
+    def _reserve_one(
+        self, timeout: Duration | None, lost: ConnectionLostError | None = None
+    ) -> Job | None:
+        """Reserve where there is more to do than to send one command."""
+        jobs = self._reserve_in_rounds(timeout, lost)
+        return jobs[0] if jobs else None
 
     def reserve_job(self, job: Job | int) -> Job:
         """Reserve this very job, from whatever tube; NotFoundError if it is held or gone."""
