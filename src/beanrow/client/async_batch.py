@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from beanrow.client.async_speaker import AsyncSpeaker, lost_as_job
-from beanrow.client.batch import MOST_HELD, all_or_error, job_id_of, put_or_error
+from beanrow.client.batch import MOST_HELD, all_or_error, is_finished, job_id_of, put_or_error
 from beanrow.client.connection import UNKNOWN_LIMIT
 from beanrow.client.line import Line
 from beanrow.client.pipeline import Collected, Item, Progress, Result, is_lost, windows
@@ -123,22 +123,33 @@ class AsyncBatches(AsyncSpeaker):
             line.choose(self._state.used)
         line.to_be_kept = not any(one.name in {"use", "watch", "ignore"} for one in pipeline)
         try:
-            outcomes = await _all_outcomes([self._sent(line, command) for command in pipeline])
+            outcomes = await _all_outcomes(self._all_sent(line, pipeline))
         except BaseException:
             self._lines.end(line)
             raise
-        reserved: list[Job] = []
+        reserved: dict[int, Job] = {}
         for command, one in zip(pipeline, outcomes, strict=True):
             if isinstance(one, Job) and command.name.startswith("reserve"):
-                reserved.append(one)
+                reserved[one.id] = one
             elif isinstance(one, Job):
                 self._seen(one)
             elif isinstance(one, BuriedId):
                 self._buried(one, depth=3)
-        self._hold(line, reserved)
+            elif command.name in NEEDS_RESERVATION and is_finished(command, one):
+                reserved.pop(job_id_of(command), None)  # by the pipeline itself
+        self._hold(line, list(reserved.values()))
         return outcomes
 
-    def _sent(self, line: Line, command: Command[Any]) -> Awaitable[Any]:
+    def _all_sent(self, line: Line, pipeline: list[Command[Any]]) -> list[Awaitable[Any]]:
+        """Send the commands of a pipeline; each waits for those before it, too."""
+        sent: list[Awaitable[Any]] = []
+        wait = 0.0
+        for command in pipeline:
+            wait += command.wait
+            sent.append(self._sent(line, command, wait))
+        return sent
+
+    def _sent(self, line: Line, command: Command[Any], wait: float) -> Awaitable[Any]:
         """Send a command of a pipeline, over the line that holds its job if one does."""
         if command.name in NEEDS_RESERVATION:
             job_id = job_id_of(command)
@@ -150,7 +161,7 @@ class AsyncBatches(AsyncSpeaker):
                 return refused
             if holder is not None:
                 return lost_as_job(holder.submit(ours), command, job_id)
-        return line.submit(command, command.wait)
+        return line.submit(command, wait)
 
 
 class AsyncPipeline(Collected):
