@@ -15,7 +15,7 @@
     ├── StatsParsingError         statistics that cannot be read: .document
     ├── BadValueError             a value out of range; also a ValueError
     ├── BadTypeError              a value of the wrong type; also a TypeError
-    ├── ClientClosedError         the client was closed by its own program
+    ├── ClientClosedError         the client was closed by its own program: .outcome
     ├── BatchError                some items of a batch failed: .results
     ├── ConnectionLostError       also a ConnectionError: .outcome
     │   ├── ConnectFailedError    nothing answers at the address
@@ -193,7 +193,14 @@ class BadTypeError(BeanstalkError, TypeError):
 
 
 class ClientClosedError(BeanstalkError):
-    """The client was closed by its own program, before this command or under it."""
+    """The client was closed by its own program, before this command or under it.
+
+    ``outcome`` tells what is known of the command, as that of ConnectionLostError does.
+    """
+
+    def __init__(self, message: str, outcome: Outcome = "never-sent") -> None:
+        super().__init__(message)
+        self.outcome: Outcome = outcome
 
 
 class BatchError(BeanstalkError):

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from beanrow.client.async_speaker import AsyncSpeaker, all_outcomes, lost_as_job
-from beanrow.client.batch import MOST_HELD, all_or_error, note_tube, put_or_error
+from beanrow.client.batch import MOST_HELD, all_or_error, is_finished, note_tube, put_or_error
 from beanrow.client.chores import Chore, drain_tube, kick_all, move
 from beanrow.client.connection import UNKNOWN_LIMIT
 from beanrow.client.line import Line
@@ -157,24 +157,36 @@ class AsyncBatches(AsyncSpeaker):
         if line.used != used:
             line.choose(used)
         try:
-            outcomes = await all_outcomes([self._sent(line, command) for command in pipeline])
+            outcomes = await all_outcomes(self._all_sent(line, pipeline))
         except BaseException:
             self._lines.end(line)
             raise
-        reserved: list[Job] = []
+        reserved: dict[int, Job] = {}
         for command, one in zip(pipeline, outcomes, strict=True):
             if isinstance(one, Job) and command.reserves:
-                reserved.append(one)
+                reserved[one.id] = one
             elif isinstance(one, Job):
                 self._seen(one)
             elif isinstance(one, BuriedId):
                 self._buried(one, depth=3)
+            elif command.needs_reservation:
+                if is_finished(command, one):
+                    reserved.pop(command.job_id, None)  # by the pipeline itself
             elif one is not None and not isinstance(one, BeanstalkError):
                 note_tube(line, command, one)
-        self._hold(line, reserved)
+        self._hold(line, list(reserved.values()))
         return outcomes
 
-    def _sent(self, line: Line, command: Command[Any]) -> Awaitable[Any]:
+    def _all_sent(self, line: Line, pipeline: list[Command[Any]]) -> list[Awaitable[Any]]:
+        """Send the commands of a pipeline; each waits for those before it, too."""
+        sent: list[Awaitable[Any]] = []
+        wait = 0.0
+        for command in pipeline:
+            wait += command.wait
+            sent.append(self._sent(line, command, wait))
+        return sent
+
+    def _sent(self, line: Line, command: Command[Any], wait: float) -> Awaitable[Any]:
         """Send a command of a pipeline, over the line that holds its job if one does."""
         if command.needs_reservation:
             number = command.job_id
@@ -186,7 +198,7 @@ class AsyncBatches(AsyncSpeaker):
                 return refused
             if holder is not None:
                 return lost_as_job(holder.submit(ours), command, number)
-        return line.submit(command, command.wait)
+        return line.submit(command, wait)
 
 
 class AsyncPipeline(Collected):

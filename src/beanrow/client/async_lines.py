@@ -239,6 +239,10 @@ class Lines:
             self.main, self._main_lost = None, True
         elif line in self._idle:
             self._idle.remove(line)
+        self.tell_lost(line)
+
+    def tell_lost(self, line: Line) -> None:
+        """Note that the jobs of a line that broke are lost, and tell whose they are."""
         job_ids = self._state.lose(line, BROKE)
         if job_ids and not self._lost_jobs:
             asyncio.get_running_loop().call_soon(self._tell_lost_jobs)

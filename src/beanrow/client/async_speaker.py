@@ -188,6 +188,11 @@ class AsyncSpeaker:
                 self._lines.end(line)
                 raise
             else:
+                if line.closed and jobs:  # between the reply and us
+                    raise ConnectionLostError(
+                        f"the connection to {line.peer} broke as job {jobs[0].id} was reserved on "
+                        "it; the server has put it back"
+                    )
                 self._hold(line, jobs)
                 return jobs
 
@@ -241,18 +246,15 @@ class AsyncSpeaker:
         return refused, found
 
     def _hold(self, line: Line, jobs: list[Job]) -> None:
-        """Tie reserved jobs to their line."""
+        """Tie reserved jobs to their line; if that is closed by now, they are lost."""
         self._lines.check_open()
-        if line.closed and jobs:  # between the reply and us
-            raise ConnectionLostError(
-                f"the connection to {line.peer} broke as job {jobs[0].id} was reserved on it; "
-                "the server has put it back"
-            )
         for job in jobs:
             self._state.hold(job, line, self._encoding)
             line.jobs.add(job.id)
         self._state.trim()
-        if not jobs:
+        if line.closed:
+            self._lines.tell_lost(line)
+        elif not jobs:
             self._lines.rest(line)
 
     # -- commands on reserved jobs ------------------------------------------------

@@ -10,13 +10,12 @@ Laws:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
-from beanrow.client.connection import Connection, Heard, StaleConnection
+from beanrow.client.connection import Connection, StaleConnection
 from beanrow.client.pipeline import Item, Pipeline, Progress, Result, is_lost, windows
-from beanrow.client.speaker import Speaker
-from beanrow.client.state import BROKE
+from beanrow.client.speaker import Speaker, lost_with
 from beanrow.errors import (
     BatchError,
     BeanstalkError,
@@ -42,9 +41,10 @@ from beanrow.protocol.values import (
 if TYPE_CHECKING:
     from beanrow.client.chores import Chore
 
-__all__ = ["MOST_HELD", "Batches", "all_or_error", "note_tube", "put_or_error"]
+__all__ = ["MOST_HELD", "Batches", "all_or_error", "is_finished", "note_tube", "put_or_error"]
 
 T = TypeVar("T")
+_Speak: TypeAlias = Callable[[list[Command[Any]]], list[Result[Any]]]
 
 MOST_HELD = 1000
 """Jobs that one connection should hold: with 5,000 the daemon takes a third longer for each."""
@@ -58,20 +58,6 @@ class _Routed(Command[T]):
     def __init__(self, request: bytes, read: Reader[T], holder: Connection) -> None:
         super().__init__(request, read)
         self.holder = holder
-
-    def settled(self, result: Result[T]) -> Result[T]:
-        """Take note of what became of the job, or of its loss."""
-        holder, job_id = self.holder, self.job_id
-        if is_lost(result) and holder.closed:
-            why = holder.state.lost.get(job_id, BROKE)
-            lost = JobLost(str(self), job_id, getattr(result, "outcome", "never-sent"), why)
-            lost.__cause__ = result if isinstance(result, BaseException) else None
-            return lost
-        if isinstance(result, NotFoundError) or not (
-            isinstance(result, BeanstalkError) or self.name == "touch"
-        ):
-            holder.state.held.pop(job_id, None)
-        return result
 
 
 class Batches(Speaker):
@@ -102,7 +88,7 @@ class Batches(Speaker):
         tube_name(tube)
         limit = self._known_limit()
         items = (put_or_error(limit, body, self._encoding, terms) for body in bodies)
-        ids = list(self._results(items, tube, progress))
+        ids = list(self._results(items, self._speaking(tube), progress))
         for one in ids:
             if isinstance(one, BuriedId):
                 self._buried(one)
@@ -110,8 +96,10 @@ class Batches(Speaker):
 
     def delete_many(self, jobs: Iterable[Job | int], *, progress: Progress | None = None) -> None:
         """Delete many jobs, as ``delete`` does one; BatchError if any of them was not."""
+        self._connections.check_open()
         items = (self._delete_or_error(job) for job in jobs)
-        all_or_error("delete_many", list(self._results(items, self._state.used, progress)))
+        speak = self._speaking(self._state.used)
+        all_or_error("delete_many", list(self._results(items, speak, progress)))
 
     def _delete_or_error(self, job: Job | int) -> Item[None]:
         try:
@@ -126,17 +114,7 @@ class Batches(Speaker):
         runs from now: the last must be finished within it too.
         """
         whole_number(most, "most", MOST_HELD)
-        first = self._reserve_in_rounds(timeout) if most else None
-        if first is None:
-            return []
-        jobs = [first]
-        more: list[Command[Job | None]] = [commands.reserve_with_timeout(0)] * (most - 1)
-        for one in self._results(more, self._state.used):
-            if isinstance(one, Job):
-                jobs.append(self._held(one))
-            elif is_lost(one):
-                raise one
-        return jobs
+        return self._reserve_in_rounds(timeout, more=most - 1) if most else []
 
     def pipeline(self) -> Pipeline:
         """Collect commands in a ``with`` block and send them together at its end."""
@@ -196,16 +174,16 @@ class Batches(Speaker):
     # -- windows ------------------------------------------------------------------
 
     def _results(
-        self, items: Iterable[Item[Any]], tube: str, progress: Progress | None = None
+        self, items: Iterable[Item[Any]], speak: _Speak, progress: Progress | None = None
     ) -> Iterator[Result[Any]]:
         """Send a stream of commands and give the result of each, in their order.
 
-        Ends early, after the results of a window under which this thread's connection
-        was lost.
+        ``speak`` says those that need no other thread's connection. Ends early, after the
+        results of a window under which this thread's connection was lost.
         """
         done = 0
         for window in windows(items):
-            results = self._window(window, tube)
+            results = self._window(window, speak)
             yield from results
             if any(is_lost(one) and not isinstance(one, JobLost) for one in results):
                 return
@@ -213,53 +191,95 @@ class Batches(Speaker):
             if progress is not None:
                 progress(done)
 
-    def _window(self, window: list[Item[Any]], tube: str) -> list[Result[Any]]:
-        sent = [item for item in window if isinstance(item, Command)]
-        own = self._mine.connection
-        if any(item.__class__ is _Routed and item.holder is not own for item in sent):
-            answers = self._by_route(sent, tube)
-        else:
-            answers = iter(self._answers(None, sent, tube) if sent else ())
-        return [_settled(item, answers) if isinstance(item, Command) else item for item in window]
-
-    def _by_route(self, sent: list[Command[Any]], tube: str) -> Iterator[Result[Any]]:
-        """Say each command over the connection that it needs, all of one in one write."""
-        own = self._mine.connection
-        routes = [
-            item.holder if isinstance(item, _Routed) and item.holder is not own else None
-            for item in sent
+    def _window(self, window: list[Item[Any]], speak: _Speak) -> list[Result[Any]]:
+        groups: dict[Connection | None, list[Command[Any]]] = {}
+        mine = self._mine.connection
+        places: list[Connection | None] = []
+        for item in window:
+            holder = item.holder if isinstance(item, _Routed) else None
+            places.append(None if holder is mine else holder)
+            if isinstance(item, Command):
+                groups.setdefault(places[-1], []).append(item)
+        answers = {
+            holder: iter(speak(group) if holder is None else self._say_to(holder, group))
+            for holder, group in groups.items()
+        }
+        return [
+            next(answers[place]) if isinstance(item, Command) else item
+            for item, place in zip(window, places, strict=True)
         ]
-        answers: dict[Connection | None, Iterator[Result[Any]]] = {}
-        for route in dict.fromkeys(routes):
-            group = [one for one, its in zip(sent, routes, strict=True) if its is route]
-            answers[route] = iter(self._answers(route, group, tube))
-        return (next(answers[route]) for route in routes)
 
-    def _answers(
-        self, route: Connection | None, group: list[Command[Any]], tube: str
+    def _speaking(self, tube: str, *, in_one: bool = False) -> _Speak:
+        """Make what says windows of commands over this thread's connection, which uses ``tube``.
+
+        One that had ended before a window is replaced. ``in_one``: not between those of a
+        pipeline, since another one would not use and watch the tubes that it chose before.
+        """
+        kept: list[Connection] = []
+
+        def speak(group: list[Command[Any]]) -> list[Result[Any]]:
+            try:
+                connection = kept[0] if kept else self._own(tube)
+                try:
+                    results = self._say_all(connection, group, noting=in_one)
+                except StaleConnection:
+                    if kept:
+                        raise
+                    connection = self._own(tube)
+                    results = self._say_all(connection, group, noting=in_one)
+            except (ConnectionLostError, ClientClosedError) as error:
+                return [self._settled(one, error) for one in group]
+            if in_one:
+                kept.append(connection)
+            return results
+
+        return speak
+
+    def _say_to(self, holder: Connection, group: list[Command[Any]]) -> list[Result[Any]]:
+        """Say commands over another thread's connection, which holds their jobs."""
+        try:
+            return self._say_all(holder, group)
+        except ConnectionLostError as error:
+            return [self._settled(one, error) for one in group]
+
+    def _say_all(
+        self, connection: Connection, group: list[Command[Any]], *, noting: bool = False
     ) -> list[Result[Any]]:
-        """Say commands over the connection of their jobs, or over this thread's."""
-        wait = sum([one.wait for one in group if one.read is read_reserve])
-        try:
-            if route is None:
-                connection, heard = self._exchange(group, tube, wait)
-            else:
-                connection, heard = route, route.exchange(group, wait)
-        except (ConnectionLostError, ClientClosedError) as error:
-            return [error] * len(group)
-        result = connection.result
-        return [result(one, reply) for one, reply in zip(group, heard, strict=True)]
+        """Say commands over a connection; those for jobs that another one held are lost.
 
-    def _exchange(
-        self, sent: list[Command[Any]], tube: str, wait: float
-    ) -> tuple[Connection, list[Heard]]:
-        """Say commands over this thread's connection, or over a new one if it had ended."""
-        connection = self._own(tube)
-        try:
-            return connection, connection.exchange(sent, wait)
-        except StaleConnection:
-            connection = self._own(tube)
-            return connection, connection.exchange(sent, wait)
+        ``noting`` those of a pipeline, which may be of any kind.
+        """
+        here = [one for one in group if getattr(one, "holder", connection) is connection]
+        wait = sum([one.wait for one in here if one.read is read_reserve])
+        answers = iter(connection.results(here, connection.exchange(here, wait)) if here else ())
+        results: list[Result[Any]] = []
+        for one in group:
+            if not isinstance(one, _Routed):
+                results.append(next(answers))
+                if noting:
+                    self._note(connection, one, results[-1])
+            elif one.holder is connection:
+                results.append(self._settled(one, next(answers)))
+            else:
+                results.append(lost_with(one.holder, one.job_id, str(one), "never-sent"))
+        if noting and connection.closed:
+            self._connections.tell_lost(connection)  # jobs that were reserved just before
+        return results
+
+    def _settled(self, command: Command[Any], result: Result[T]) -> Result[T]:
+        """Take note of what became of a job that a connection held, or of its loss."""
+        if not isinstance(command, _Routed):
+            return result
+        job_id, holder = command.job_id, command.holder
+        if isinstance(result, ConnectionLostError | ClientClosedError) and holder.closed:
+            if self._connections.closed:
+                return result
+            lost = lost_with(holder, job_id, str(command), result.outcome)
+            lost.__cause__ = result
+            return lost
+        if is_finished(command, result):
+            holder.state.held.pop(job_id, None)
+        return result
 
     def _own(self, tube: str) -> Connection:
         """Give this thread's connection; it uses this tube and watches what the client does."""
@@ -288,27 +308,27 @@ class Batches(Speaker):
                 items.append(self._routed(command.job_id, command) if needs else command)
             except JobLost as error:
                 items.append(error)
-        results = list(self._results(items, tube or self._state.used))
+        results = list(self._results(items, self._speaking(tube or self._state.used, in_one=True)))
         if len(results) < len(pipeline):
             lost = next((one for one in results if is_lost(one)), None)
             results += [_not_reached(command, lost) for command in pipeline[len(results) :]]
-        for command, result in zip(pipeline, results, strict=True):
-            self._note(command, result)
+        for one in results:
+            if isinstance(one, BuriedId):
+                self._buried(one, depth=3)
         return results
 
-    def _note(self, command: Command[Any], result: Result[Any]) -> None:
-        """Take note of what a command of a pipeline did to this thread's connection."""
-        if isinstance(result, Job):
+    def _note(self, connection: Connection, command: Command[Any], result: Result[Any]) -> None:
+        """Take note of what a command of a pipeline did to its connection."""
+        if command.needs_reservation:
+            if is_finished(command, result):  # one that was reserved just before
+                self._state.held.pop(command.job_id, None)
+        elif isinstance(result, Job):
             if command.reserves:
-                self._held(result)
+                self._state.hold(result, connection, self._encoding)
             else:
                 self._seen(result)
-        elif isinstance(result, BuriedId):
-            self._buried(result, depth=4)
         elif result is not None and not isinstance(result, BeanstalkError):
-            connection = self._mine.connection
-            if connection is not None:
-                note_tube(connection, command, result)
+            note_tube(connection, command, result)
 
 
 class HasTubes(Protocol):
@@ -330,9 +350,11 @@ def note_tube(connection: HasTubes, command: Command[Any], result: object) -> No
         connection.watched = tuple(one for one in connection.watched if one != tube)
 
 
-def _settled(item: Command[T], answers: Iterator[Result[T]]) -> Result[T]:
-    answer = next(answers)
-    return item.settled(answer) if item.__class__ is _Routed else answer
+def is_finished(command: Command[Any], result: Result[Any]) -> bool:
+    """Tell whether a command that needs a reservation, by its result, has ended it."""
+    if isinstance(result, BeanstalkError):
+        return isinstance(result, NotFoundError)
+    return command.name != "touch"
 
 
 def _not_reached(command: Command[Any], lost: Result[Any]) -> ConnectionLostError:

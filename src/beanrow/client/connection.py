@@ -1,8 +1,9 @@
 """One connection, one conversation at a time: a command goes out, its reply comes in.
 
 Laws:
-- Half a conversation is never resumed. Whatever breaks one, a lost peer, a bad reply,
-  a deadline or Ctrl-C, closes the connection.
+- Half a conversation is never resumed. A connection is marked from before a command is
+  sent until its whole reply is read, and nothing else is said over one that is marked: so
+  not even Ctrl-C at the worst moment hands a reply to the wrong command.
 - A deadline on every command. The wire wakes a read or a write after the timeout, and
   each that goes on is given only what is left of the command's time, so that a peer
   that drips does not pass.
@@ -10,18 +11,18 @@ Laws:
   peer's acknowledgement of the first, 40 ms.
 - Nothing is said over a connection that has ended: one that was not used just now is
   looked at first. That a server went away is then known before a command is sent.
-- Threads take turns, a whole conversation each.
+- Threads take turns (``turn.py``), a whole conversation each.
 """
 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Sequence
 from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from beanrow.client.state import DEFAULT_TUBE, State
+from beanrow.client.turn import Turn
 from beanrow.client.wire import Wire
 from beanrow.errors import (
     BadReplyError,
@@ -54,10 +55,11 @@ _CHUNK = 65536
 """Bytes read at a time. Above 128 KiB the allocator maps and unmaps memory for each."""
 _LONGEST_WAKE = 86_400.0
 """Seconds: a wait of 68 years is waited in pieces, since locks and sockets take less."""
-_LOOK_FOR_TURN = 0.0005
-"""Seconds between two tries to take the turn from another thread."""
 _LOOK_EVERY = 0.01
 """Seconds. Looking costs a system call, a tenth of a command: a hundred a second are nothing."""
+_NOT_LOOKED = -inf
+_HALF = -1e300
+"""In place of when to look again: half a conversation was held over this connection."""
 
 
 class StaleConnection(ConnectionLostError):
@@ -66,7 +68,6 @@ class StaleConnection(ConnectionLostError):
 
 _ANSWERS = (CommandError, BeanstalkSignal, StatsParsingError)
 """What a whole conversation may raise: a clear answer."""
-_AS_IT_IS = (*_ANSWERS, StaleConnection)
 
 
 class Connection:
@@ -79,9 +80,9 @@ class Connection:
     """
 
     __slots__ = (
-        "__weakref__", "_clock", "_ended", "_give", "_looked_until", "_on_lost", "_others", "_pid", "_progress", "_recv",
-        "_send", "_take", "_timeout", "_trace", "_wake", "_wire", "closed", "most_body",
-        "peer", "state", "used", "watched",
+        "__weakref__", "_clock", "_ended", "_free", "_looked_until", "_on_lost", "_pid", "_recv",
+        "_send", "_timeout", "_trace", "_turn", "_unsent", "_waiting", "_wake", "_wire", "closed",
+        "most_body", "peer", "state", "used", "watched",
     )  # fmt: skip
 
     def __init__(
@@ -101,16 +102,13 @@ class Connection:
         self._clock = clock
         self._on_lost = on_lost
         self._trace = trace
-        # A token: whoever took it may speak. A quarter of what a Lock costs, which would
-        # be a tenth of a command's Python.
-        turn: list[None] = [None]
-        self._take = turn.pop
-        self._give = turn.append
-        self._others: list[None] = []  # one for each thread that waits for its turn
+        self._turn = Turn()
+        self._free = self._turn.free
+        self._waiting = self._turn.waiting
         self._pid = os.getpid()
-        self._looked_until = -inf
+        self._looked_until = _NOT_LOOKED
+        self._unsent = 0
         self._ended = False
-        self._progress = 0  # how much of a request was sent, if it took more than one write
         self.state = state
         self.peer = peer
         self.used = DEFAULT_TUBE
@@ -129,23 +127,29 @@ class Connection:
         timeout comes on top. ``replies`` is how many come, where ``request`` is of
         several commands. StaleConnection if the connection had ended before.
         """
-        if self._others:
-            return self.converse_until(request, read, self._new_end(), wait, replies)
         try:
-            self._take()
+            del self._free[0]
         except IndexError:
-            return self.converse_until(request, read, self._new_end(), wait, replies)
+            end = self._clock() + self._timeout
+            return self.converse_until(request, read, end, wait, replies)
         try:
-            begin, sent, reply = self._clock(), 0, b""
+            begin, looked = self._clock(), self._looked_until
+            sent, reply = 0, b""
             try:
-                if begin < self._looked_until:
+                if begin < looked:
+                    self._looked_until = _HALF
                     sent = self._send(request)
                     if sent == len(request):
                         reply = self._recv(_CHUNK)
-                        return read(request, reply)
+                        value = read(request, reply)
+                        self._looked_until = looked
+                        return value
                 else:
-                    self._look(begin)
-            except _AS_IT_IS:
+                    looked = self._look(begin)
+            except _ANSWERS:
+                self._looked_until = looked
+                raise
+            except StaleConnection:
                 raise
             except (BadReplyError, ValueError, BlockingIOError, TimeoutError):
                 pass  # the reply is not whole, or not there yet
@@ -155,9 +159,11 @@ class Connection:
                 self._break()
                 raise
             end = begin + self._timeout + wait
-            return self._converse_on(request, read, sent, reply, end, replies)
+            return self._converse_on(request, read, sent, reply, end, looked, replies)
         finally:
-            self._give(None)
+            self._free.append(None)
+            if self._waiting:
+                self._turn.pass_on()
 
     def converse_until(
         self, request: bytes, read: Reader[T], end: float, wait: float = 0.0, replies: int = 1
@@ -168,10 +174,10 @@ class Connection:
         """
         self._take_by(end, request)
         try:
-            self._look(self._clock())
-            return self._converse_on(request, read, 0, b"", end + wait, replies)
+            looked = self._look(self._clock())
+            return self._converse_on(request, read, 0, b"", end + wait, looked, replies)
         finally:
-            self._give(None)
+            self._turn.give()
 
     def _converse_on(
         self,
@@ -180,9 +186,11 @@ class Connection:
         sent: int,
         reply: bytes,
         end: float,
+        looked: float,
         replies: int = 1,
     ) -> T:
         """Go on with a conversation of more than one write and one read, or a traced one."""
+        self._looked_until = _HALF
         try:
             if sent < len(request):
                 if self._trace is not None:
@@ -196,14 +204,17 @@ class Connection:
             if not stream.idle:
                 raise BadReplyError(written(request), whole + stream.rest)
             self._wake_after(self._timeout)
-            return Command(request, read).answer(whole)
+            value = Command(request, read).answer(whole)
         except _ANSWERS:
+            self._looked_until = looked
             raise
         except OSError as error:
             raise self._broken(request, error, sent == len(request)) from error
         except BaseException:
             self._break()
             raise
+        self._looked_until = looked
+        return value
 
     # -- one command in two halves ------------------------------------------------
 
@@ -213,33 +224,35 @@ class Connection:
         self._take_by(end, request)
         try:
             self._look(self._clock())
+            self._looked_until = _HALF
             if self._trace is not None:
                 self._trace.said(request)
             self._send_rest(request, 0, end)
+        except StaleConnection:
+            self._turn.give()
+            raise
         except OSError as error:
-            self._give(None)
-            if isinstance(error, StaleConnection):
-                raise
-            raise self._broken(request, error, False) from error
+            broken = self._broken(request, error, False)
+            self._turn.give()
+            raise broken from error
         except BaseException:
             self._break()
-            self._give(None)
+            self._turn.give()
             raise
 
     def finish(self, request: bytes, read: Reader[T]) -> T:
         """Give the answer to what was begun; wait for it, if need be."""
+        end = self._clock() + self._timeout
         try:
-            return self._converse_on(
-                request, read, len(request), b"", self._clock() + self._timeout
-            )
+            return self._converse_on(request, read, len(request), b"", end, _NOT_LOOKED)
         finally:
-            self._give(None)
+            self._turn.give()
 
     def give_up(self) -> None:
         """End the connection in the middle of what was begun; the server puts its jobs back."""
-        self._ended, self.closed, self._looked_until = True, True, -inf
+        self._ended, self.closed, self._looked_until = True, True, _NOT_LOOKED
         self._wire.close()
-        self._give(None)
+        self._turn.give()
 
     def fileno(self) -> int:
         """The descriptor, to wait for the answer to what was begun."""
@@ -256,29 +269,31 @@ class Connection:
         """
         requests = [one.request for one in conversation]
         now = self._clock()
-        if self._others or not self._taken():
+        if not self._turn.take():
             self._take_by(now + self._timeout, requests[-1])
         try:
-            if now >= self._looked_until:
-                self._look(now)
-            return self._exchange(requests, now + self._timeout + wait)
+            looked = self._looked_until
+            if now >= looked:
+                looked = self._look(now)
+            return self._exchange(requests, now + self._timeout + wait, looked)
         finally:
-            self._give(None)
+            self._turn.give()
 
-    def _exchange(self, requests: list[bytes], end: float) -> list[Heard]:
-        data, sent = b"".join(requests), 0
+    def _exchange(self, requests: list[bytes], end: float, looked: float) -> list[Heard]:
+        data = b"".join(requests)
         heard: list[Heard] = []
+        self._unsent, self._looked_until = len(data), _HALF
         if self._trace is not None:
             for request in requests:
                 self._trace.said(request)
         try:
-            sent = self._send(data)
-            if sent < len(data):
-                sent = self._send_rest(data, sent, end)
+            self._unsent -= self._send(data)
+            if self._unsent:
+                self._send_rest(data, len(data) - self._unsent, end)
             self._hear(requests, heard, end)
         except OSError as error:
             self._break()
-            past, sent = 0, max(sent, self._progress)
+            past, sent = 0, len(data) - self._unsent
             for place, request in enumerate(requests):
                 past += len(request)
                 if place >= len(heard):
@@ -290,6 +305,8 @@ class Connection:
         except BaseException:
             self._break()
             raise
+        else:
+            self._looked_until = looked
         return heard
 
     def _hear(self, requests: list[bytes], heard: list[Heard], end: float) -> None:
@@ -303,41 +320,53 @@ class Connection:
             stream.feed(data)
             for request in requests:
                 heard.append(self._next_reply(stream, request, end))
-            if not stream.idle:
-                heard.pop()
-                raise BadReplyError(written(requests[-1]), stream.rest)
+            if not stream.idle:  # one too many, and who knows which
+                heard.clear()
+                raise BadReplyError(written(requests[0]), data)
         self._wake_after(self._timeout)
 
-    def result(self, command: Command[T], heard: Heard) -> T | BeanstalkError:
-        """Give the answer in what was heard, or its error; a bad reply breaks the connection."""
-        if heard.__class__ is not bytes:
-            return heard  # type: ignore[return-value]  # an error
-        try:
-            return command.read(command.request, heard)
-        except _ANSWERS as error:
-            return error
-        except (BadReplyError, ValueError):
-            self._break()
-            return BadReplyError(str(command), heard)
+    def results(
+        self, conversation: Sequence[Command[Any]], heard: Sequence[Heard]
+    ) -> list[Any | BeanstalkError]:
+        """Give what each command was answered, or its error.
+
+        A bad reply breaks the connection, and what came behind it is not believed.
+        """
+        results: list[Any | BeanstalkError] = []
+        bad: BadReplyError | None = None
+        for command, reply in zip(conversation, heard, strict=True):
+            if reply.__class__ is not bytes:
+                results.append(reply)
+            elif bad is not None:
+                results.append(self._told(command.request, bad, True))
+            else:
+                try:
+                    results.append(command.read(command.request, reply))
+                except _ANSWERS as error:
+                    results.append(error)
+                except (BadReplyError, ValueError):
+                    self._break()
+                    bad = BadReplyError(str(command), reply)
+                    results.append(bad)
+        return results
 
     def converse_in(self, tube: str, request: bytes, read: Reader[T]) -> T:
         """Have the server use ``tube`` and say a command to it, in one write."""
-        choose, command = commands.use(tube), Command(request, read)
-        chosen, reply = self.exchange((choose, command))
-        used, done = self.result(choose, chosen), self.result(command, reply)
+        conversation = commands.use(tube), Command(request, read)
+        used, done = self.results(conversation, self.exchange(conversation))
         if isinstance(used, BeanstalkError):
             if not isinstance(done, BeanstalkError):
-                self._take_back(used, command, done)
+                self._take_back(used, conversation[1], done)
             raise used
         self.used = tube
         if isinstance(done, BeanstalkError):
             raise done
-        return done
+        answer: T = done
+        return answer
 
     def set_up(self, conversation: Sequence[Command[Any]]) -> None:
         """Send a few commands in one write; the first error is raised."""
-        for command, heard in zip(conversation, self.exchange(conversation), strict=True):
-            result = self.result(command, heard)
+        for result in self.results(conversation, self.exchange(conversation)):
             if isinstance(result, BeanstalkError):
                 raise result
 
@@ -345,14 +374,14 @@ class Connection:
 
     def _send_rest(self, request: bytes, sent: int, end: float) -> int:
         """Send what was not sent before; gives the size of the request."""
-        rest = memoryview(request)
-        self._progress = sent
-        while self._progress < len(request):
+        rest = memoryview(request)[sent:]
+        while rest:
             self._wake_at(end)
             try:
-                self._progress += self._send(rest[self._progress :])
+                rest = rest[self._send(rest) :]
             except (BlockingIOError, TimeoutError):
                 pass  # the clock decides
+            self._unsent = len(rest)
         return len(request)
 
     def _next_reply(self, stream: ReplyStream, request: bytes, end: float) -> bytes:
@@ -379,9 +408,6 @@ class Connection:
 
     # -- time ---------------------------------------------------------------------
 
-    def _new_end(self) -> float:
-        return self._clock() + self._timeout
-
     def _wake_at(self, end: float) -> None:
         """Have the next read or write end at ``end``, or a little (a tenth) later."""
         left = end - self._clock()
@@ -398,30 +424,30 @@ class Connection:
 
     def _take_by(self, end: float, request: bytes) -> None:
         """Wait for this thread's turn, until ``end``."""
-        # Whoever has the turn now sees others waiting, and queues up behind them next time.
-        self._others.append(None)
-        try:
-            while not self._taken():
-                if self._clock() >= end:
-                    raise CommandTimeoutError(
-                        f"{written(request)}: the connection to {self.peer} that it needs was busy "
-                        f"in another thread all the time (timeout {self._timeout:g} s); it was not "
-                        "sent",
-                        "never-sent",
-                    )
-                time.sleep(_LOOK_FOR_TURN)
-        finally:
-            self._others.pop()
+        while not self._turn.take():
+            left = end - self._clock()
+            if left <= 0:
+                raise CommandTimeoutError(
+                    f"{written(request)}: the connection to {self.peer} that it needs was busy "
+                    f"in another thread all the time (timeout {self._timeout:g} s); it was not "
+                    "sent",
+                    "never-sent",
+                )
+            if self._turn.take_within(left):
+                return
 
-    def _look(self, now: float) -> None:
-        """See whether the connection is still one, before something is said over it."""
-        if self.closed or not self._wire.is_quiet():
+    def _look(self, now: float) -> float:
+        """See whether the connection is still one, before something is said over it.
+
+        Gives until when that holds.
+        """
+        if self.closed or self._looked_until == _HALF or not self._wire.is_quiet():
             self._break()
             raise StaleConnection(
                 f"the connection to {self.peer} had ended before this command", "never-sent"
             )
-        if self._trace is None:  # a traced conversation always takes the long way
-            self._looked_until = now + _LOOK_EVERY
+        # A traced conversation always takes the long way.
+        return _NOT_LOOKED if self._trace is not None else now + _LOOK_EVERY
 
     # -- ending -------------------------------------------------------------------
 
@@ -431,18 +457,18 @@ class Connection:
         The server puts the jobs held by it back. In a forked process only this process's
         copy of the socket is closed.
         """
-        self._ended, self.closed, self._looked_until = True, True, -inf
+        self._ended, self.closed, self._looked_until = True, True, _NOT_LOOKED
         if os.getpid() != self._pid:
             self._wire.close()
-        elif self._taken():
+        elif self._turn.take():
             self._wire.close()
-            self._give(None)
+            self._turn.give()
         else:
             self._wire.interrupt()  # whoever is in a conversation closes it
 
     def quit(self) -> None:
         """Say ``quit``, if no conversation is going on, and end."""
-        if not self.closed and self._taken():
+        if not self.closed and self._turn.take():
             request = commands.quit().request
             try:
                 if self._trace is not None:
@@ -451,21 +477,13 @@ class Connection:
             except OSError:
                 pass  # it has ended already
             finally:
-                self._give(None)
+                self._turn.give()
         self.end()
-
-    def _taken(self) -> bool:
-        """Take the turn if nobody has it."""
-        try:
-            self._take()
-        except IndexError:
-            return False
-        return True
 
     def _break(self) -> None:
         """Close a connection that is of no use any more, and tell its owner."""
         first = not self.closed
-        self.closed, self._looked_until = True, -inf
+        self.closed, self._looked_until = True, _NOT_LOOKED
         self._wire.close()
         if first:
             self._on_lost(self)
@@ -481,7 +499,7 @@ class Connection:
         told = "the server may have carried it out" if sent else "it was not sent"
         if self._ended:
             return ClientClosedError(
-                f"the connection to {self.peer} was closed under {command!r}; {told}"
+                f"the connection to {self.peer} was closed under {command!r}; {told}", outcome
             )
         if isinstance(error, BlockingIOError):
             return CommandTimeoutError(

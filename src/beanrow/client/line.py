@@ -333,7 +333,8 @@ class Line(asyncio.BufferedProtocol):
     def _closed_error(self, request: bytes, sent: bool) -> ClientClosedError:
         told = "; the server may have carried it out" if sent else "; it was not sent"
         return ClientClosedError(
-            f"the connection to {self.peer} was closed under {written(request)!r}{told}"
+            f"the connection to {self.peer} was closed under {written(request)!r}{told}",
+            "unknown" if sent else "never-sent",
         )
 
     def _close(

@@ -17,7 +17,17 @@ from typing import Any, Generic, Self, TypeAlias, TypeVar
 from beanrow.errors import BadValueError, BeanstalkError, ClientClosedError, ConnectionLostError
 from beanrow.protocol.commands import Command
 
-__all__ = ["Collected", "Item", "Pending", "Pipeline", "Progress", "Result", "is_lost", "windows"]
+__all__ = [
+    "MOST_COMMANDS",
+    "Collected",
+    "Item",
+    "Pending",
+    "Pipeline",
+    "Progress",
+    "Result",
+    "is_lost",
+    "windows",
+]
 
 T = TypeVar("T")
 
@@ -27,7 +37,7 @@ Result: TypeAlias = T | BeanstalkError
 Progress = Callable[[int], object]
 """Called after each window with the number of items that have a result."""
 
-_MOST_COMMANDS = 500
+MOST_COMMANDS = 500
 """Commands in a window: 100 reach nine tenths of what 1,000 do."""
 _MOST_BYTES = 64 * 1024
 """Bytes in a window, unless one command alone has more."""
@@ -39,7 +49,7 @@ def windows(items: Iterable[Item[Any]]) -> Iterator[list[Item[Any]]]:
     size = 0
     for item in items:
         length = len(item.request) if isinstance(item, Command) else 0
-        if window and (len(window) == _MOST_COMMANDS or size + length > _MOST_BYTES):
+        if window and (len(window) == MOST_COMMANDS or size + length > _MOST_BYTES):
             yield window
             window, size = [], 0
         window.append(item)

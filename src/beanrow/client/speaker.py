@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 from beanrow.client.address import read_address
 from beanrow.client.connection import UNKNOWN_LIMIT, Connection, StaleConnection
 from beanrow.client.patience import Patience
+from beanrow.client.pipeline import MOST_COMMANDS
 from beanrow.client.state import BROKE, State
 from beanrow.client.threads import Connections
 from beanrow.errors import (
@@ -27,6 +28,7 @@ from beanrow.errors import (
     BatchError,
     BeanstalkError,
     BuriedJob,
+    ClientClosedError,
     CommandError,
     CommandTimeoutError,
     ConnectionLostError,
@@ -34,6 +36,7 @@ from beanrow.errors import (
     JobLost,
     JobTooBigError,
     NotFoundError,
+    Outcome,
     OutOfMemoryError,
     StatsParsingError,
 )
@@ -51,7 +54,15 @@ from beanrow.protocol.values import (
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["RESERVES", "ROUND", "ROUND_HOLDING", "Speaker", "text_encoding", "timeout_seconds"]
+__all__ = [
+    "RESERVES",
+    "ROUND",
+    "ROUND_HOLDING",
+    "Speaker",
+    "lost_with",
+    "text_encoding",
+    "timeout_seconds",
+]
 
 T = TypeVar("T")
 
@@ -184,11 +195,11 @@ class Speaker:
     # -- reserving ----------------------------------------------------------------
 
     def _reserve_in_rounds(
-        self, timeout: Duration | None, lost: ConnectionLostError | None = None
-    ) -> Job | None:
-        """Reserve where there may be more to do than to send one command.
+        self, timeout: Duration | None, lost: ConnectionLostError | None = None, more: int = 0
+    ) -> list[Job]:
+        """Reserve a job where there may be more to do than to send one command.
 
-        ``lost`` is how a first try ended.
+        ``lost`` is how a first try ended; ``more``: and so many others, if they are ready.
         """
         left = None if timeout is None else seconds(timeout, "timeout", MAX_TIMEOUT)
         end = 0.0 if left is None else self._clock() + left
@@ -201,6 +212,7 @@ class Speaker:
             wait = self._round(left)
             try:
                 job = self._say(RESERVES[wait], read_reserve, wait=wait, watching=True)
+                jobs = [] if job is None else [job, *self._ready(more)]
             except DeadlineSoon as signal:
                 if warned or self._on_deadline_soon is None:
                     raise
@@ -211,10 +223,8 @@ class Speaker:
             except ConnectionLostError as error:
                 lost = error
             else:
-                if job is not None:
-                    return self._held(job)
-                if wait == left:
-                    return None
+                if jobs or wait == left:
+                    return [self._held(job) for job in jobs]
                 patience = None
             if left is not None:
                 left = max(0, ceil(end - self._clock()))
@@ -229,17 +239,38 @@ class Speaker:
             refused = error
         found: Job | BeanstalkError | None
         try:
-            found = self._reserve_in_rounds(timeout)
+            found = self._reserve_one(timeout)
         except (CommandError, DeadlineSoon) as error:
             found = error
         if refused is not None or isinstance(found, BeanstalkError):
             raise BatchError("delete_and_reserve", [refused, found])
         return found
 
+    def _reserve_one(
+        self, timeout: Duration | None, lost: ConnectionLostError | None = None
+    ) -> Job | None:
+        """Reserve where there is more to do than to send one command."""
+        jobs = self._reserve_in_rounds(timeout, lost)
+        return jobs[0] if jobs else None
+
+    def _ready(self, count: int) -> list[Job]:
+        """Reserve up to so many ready jobs over this thread's connection, in few writes."""
+        jobs: list[Job] = []
+        connection = self._mine.connection
+        while count and connection is not None:
+            window = [commands.reserve_with_timeout(0)] * min(count, MOST_COMMANDS)
+            for one in connection.results(window, connection.exchange(window)):
+                if isinstance(one, Job):
+                    jobs.append(one)
+                elif isinstance(one, BeanstalkError) and connection.closed:
+                    raise one
+            count -= len(window)
+        return jobs
+
     def _round(self, left: int | None) -> int:
         """Tell how long to wait at once, in seconds."""
         state, connection = self._state, self._mine.connection
-        holding = connection is not None and bool(state.held and state.held_by(connection))
+        holding = connection is not None and connection in state.held.values()
         most = ROUND_HOLDING if holding else ROUND
         return most if left is None else min(left, most)
 
@@ -277,10 +308,12 @@ class Speaker:
         if isinstance(error, NotFoundError):
             holder.state.held.pop(job_id, None)
         # One that is only busy in another thread is not closed: the reservation stands.
-        if isinstance(error, ConnectionLostError) and holder.closed:
-            self._connections.check_open()
-            why = holder.state.lost.get(job_id, BROKE)
-            raise JobLost(written(request), job_id, error.outcome, why) from error
+        if isinstance(error, ConnectionLostError | ClientClosedError) and holder.closed:
+            if isinstance(error, StaleConnection):
+                self._connections.check_open()
+            elif self._connections.closed:
+                raise error
+            raise lost_with(holder, job_id, written(request), error.outcome) from error
         raise error
 
     def _holder(self, job: Job | int, request: bytes) -> Connection | None:
@@ -344,6 +377,11 @@ class Speaker:
             self._on_buried_job(signal)
             return
         warnings.warn(signal, stacklevel=depth + 1)
+
+
+def lost_with(holder: Connection, job_id: int, command: str, outcome: Outcome) -> JobLost:
+    """Tell that a job is lost because the connection that held it is no more."""
+    return JobLost(command, job_id, outcome, holder.state.lost.get(job_id, BROKE))
 
 
 def timeout_seconds(timeout: Duration) -> float:

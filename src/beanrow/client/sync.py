@@ -192,19 +192,19 @@ class Client(Batches):
             or (timeout > ROUND_HOLDING and state.held)  # type: ignore[operator]
             or self._on_deadline_soon is not None
         ):
-            return self._reserve_in_rounds(timeout)
+            return self._reserve_one(timeout)
         try:
             job = connection.converse(request, read_reserve, timeout)  # type: ignore[arg-type]
         except StaleConnection:
-            return self._reserve_in_rounds(timeout)
+            return self._reserve_one(timeout)
         except OutOfMemoryError as error:
             if not self._has_memory_again(error):
                 raise
-            return self._reserve_in_rounds(timeout)
+            return self._reserve_one(timeout)
         except CommandTimeoutError:
             raise  # it has waited long enough
         except ConnectionLostError as error:
-            return self._reserve_in_rounds(timeout, error)
+            return self._reserve_one(timeout, error)
         if job is not None:
             job.encoding = self._encoding
             job.holder = state.held[job.id] = connection
@@ -256,7 +256,7 @@ class Client(Batches):
             if state.lost:
                 state.lost.pop(found.id, None)
         elif timeout is None:
-            return self._reserve_in_rounds(None)
+            return self._reserve_one(None)
         return found
 
     def reserve_job(self, job: Job | int) -> Job:

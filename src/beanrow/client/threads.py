@@ -67,12 +67,12 @@ class Connections:
     """Opens, keeps and ends the connections of one client.
 
     ``mine`` is the calling thread's part. ``outage`` is true while the server that was
-    there is not.
+    there is not, ``closed`` once the client was.
     """
 
     __slots__ = (
-        "__weakref__", "_address", "_child", "_clock", "_closed", "_lock", "_on_jobs_lost",
-        "_on_reconnect", "_open", "_state", "_timeout", "_tls", "_trace", "mine", "outage",
+        "__weakref__", "_address", "_child", "_clock", "_lock", "_on_jobs_lost",
+        "_on_reconnect", "_open", "_state", "_timeout", "_tls", "_trace", "closed", "mine", "outage",
     )  # fmt: skip
 
     def __init__(
@@ -95,7 +95,7 @@ class Connections:
         self._on_reconnect = on_reconnect
         self._on_jobs_lost = on_jobs_lost
         self._child: ChildServer | None = None
-        self._closed = False
+        self.closed = False
         self._open: set[Connection] = set()
         self._lock = threading.RLock()  # again under itself where a guard dies inside
         self.mine = Mine()
@@ -123,7 +123,7 @@ class Connections:
 
     def check_open(self) -> None:
         """Raise ClientClosedError if the client was closed."""
-        if self._closed:
+        if self.closed:
             raise ClientClosedError(f"this client of {self._address} was closed; make a new one")
 
     def open_one(self, timeout: float) -> Connection:
@@ -203,6 +203,10 @@ class Connections:
         with self._lock:
             self._open.discard(connection)
         self.outage = True
+        self.tell_lost(connection)
+
+    def tell_lost(self, connection: Connection) -> None:
+        """Note that the jobs of a connection that broke are lost, and tell whose they are."""
         job_ids = self._state.lose(connection, BROKE)
         if job_ids and self._on_jobs_lost is not None:
             self._on_jobs_lost(job_ids)
@@ -220,7 +224,7 @@ class Connections:
 
     def close(self, *, farewell: bool = False) -> None:
         """End all connections, of all threads; ``farewell``: say ``quit`` first."""
-        self._closed = True
+        self.closed = True
         with self._lock:
             ending, self._open = self._open, set()
         for connection in ending:
