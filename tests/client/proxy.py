@@ -95,6 +95,8 @@ class CuttingProxy:
 
     async def _end(self) -> None:
         self._server.close()
+        for _ in range(5):  # a connection that was accepted just now comes a few turns later
+            await asyncio.sleep(0)
         await self._cut_all()
         for task in self._tasks:
             task.cancel()

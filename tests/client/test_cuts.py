@@ -30,7 +30,15 @@ from tests.client.blocking import Kind, each_kind, opened
 from tests.client.proxy import FAULTS, HARMLESS, SILENT, UNHEARD, CuttingProxy, Fault
 from tests.servers import Server
 
-each_fault = pytest.mark.parametrize("fault", FAULTS)
+EACH_TIME = {"close-before", "reset-after", "cut-out", "cut-in", "drip-in", "drop"}
+"""Faults of each family; the others, their near relations, take a minute more."""
+each_fault = pytest.mark.parametrize(
+    "fault",
+    [
+        fault if fault in EACH_TIME else pytest.param(fault, marks=pytest.mark.long)
+        for fault in FAULTS
+    ],
+)
 
 TIMEOUT = 10.0
 SHORT = 0.2
