@@ -50,8 +50,6 @@ class Blocking:
 
     def end(self) -> None:
         self.do(self.client.close())
-        gc.collect()
-        self.loop.run_until_complete(asyncio.sleep(0))
         self.loop.close()
         gc.collect()
         assert self.complaints == []
