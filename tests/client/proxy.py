@@ -39,7 +39,7 @@ SILENT = frozenset({"drop", "drop-in"})
 """Only a deadline ends the wait."""
 UNHEARD = frozenset({"close-before", "reset-before", "drop"})
 """The server did not hear the command."""
-DELAY = 0.02
+DELAY = 0.005
 
 
 class CuttingProxy:
