@@ -39,7 +39,7 @@ SILENT = frozenset({"drop", "drop-in"})
 """Only a deadline ends the wait."""
 UNHEARD = frozenset({"close-before", "reset-before", "drop"})
 """The server did not hear the command."""
-DELAY = 0.02
+DELAY = 0.005
 
 
 class CuttingProxy:
@@ -86,7 +86,7 @@ class CuttingProxy:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     async def _cut_all(self) -> None:
-        for writer in self._writers:
+        for writer in list(self._writers):
             writer.transport.abort()
 
     async def _hold(self) -> None:
@@ -94,29 +94,30 @@ class CuttingProxy:
             writer.transport.pause_reading()  # type: ignore[attr-defined]
 
     async def _end(self) -> None:
-        self._server.close()
-        for _ in range(5):  # a connection that was accepted just now comes a few turns later
+        for _ in range(5):  # whoever came and went at once is still to be accepted
             await asyncio.sleep(0)
+        self._server.close()
         await self._cut_all()
         for task in self._tasks:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        await self._cut_all()
-        await asyncio.sleep(0)  # for the transports, which close their sockets in the next turn
+        for _ in range(3):  # for the transports, which close their sockets in the next turn
+            await asyncio.sleep(0)
 
     # -- one connection -----------------------------------------------------------
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.add(writer)  # at once: the task may be cancelled before it begins
+        self._writers.add(writer)
         task = self._loop.create_task(self._pass_on(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: writer.transport.abort())
+        task.add_done_callback(lambda _: self._writers.discard(writer))
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         replies, requests = await asyncio.open_connection(self._host, self._port)
-        both = {writer, requests}
-        self._writers |= both
+        self._writers.add(requests)
         answering = self._loop.create_task(_answer(replies, writer))
         try:
             while said := await reader.read(1 << 20):
@@ -148,10 +149,9 @@ class CuttingProxy:
         except OSError:
             pass  # the client has cut the connection
         finally:
-            self._writers -= both
+            self._writers.discard(requests)
             answering.cancel()
-            for one in both:
-                one.transport.abort()
+            requests.transport.abort()
 
 
 async def _strike(

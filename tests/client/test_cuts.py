@@ -26,19 +26,21 @@ from beanrow import (
     NotFoundError,
 )
 from beanrow.protocol import commands
-from tests.client.blocking import Kind, each_kind, opened
+from tests.client.blocking import Kind, opened
 from tests.client.proxy import FAULTS, HARMLESS, SILENT, UNHEARD, CuttingProxy, Fault
 from tests.servers import Server
 
-EACH_TIME = {"close-before", "reset-after", "cut-out", "cut-in", "drip-in", "drop"}
-"""Faults of each family; the others, their near relations, take a minute more."""
-each_fault = pytest.mark.parametrize(
-    "fault",
+each_pair = pytest.mark.parametrize(
+    ("server", "kind"),
     [
-        fault if fault in EACH_TIME else pytest.param(fault, marks=pytest.mark.long)
-        for fault in FAULTS
+        ("beanstalkd", "sync"),
+        ("beanrow", "async"),
+        pytest.param("beanrow", "sync", marks=pytest.mark.long),
+        pytest.param("beanstalkd", "async", marks=pytest.mark.long),
     ],
+    indirect=["server"],
 )
+each_fault = pytest.mark.parametrize("fault", FAULTS)
 
 TIMEOUT = 10.0
 SHORT = 0.2
@@ -243,9 +245,9 @@ def check_what_is_left(
     client.delete(job)
 
 
-@each_kind
 @each_fault
 @pytest.mark.parametrize("name", SAFE)
+@each_pair
 def test_what_may_be_repeated(
     server: Server, tube: str, kind: Kind, fault: Fault, name: str
 ) -> None:
@@ -271,9 +273,9 @@ def test_what_may_be_repeated(
         )
 
 
-@each_kind
 @each_fault
 @pytest.mark.parametrize("name", ONCE)
+@each_pair
 def test_what_may_not_be_repeated(
     server: Server, tube: str, kind: Kind, fault: Fault, name: str
 ) -> None:
@@ -300,9 +302,9 @@ def test_what_may_not_be_repeated(
             assert sum(one.cmd_delete for one in stats) == done + 1
 
 
-@each_kind
 @each_fault
 @pytest.mark.parametrize("name", HELD)
+@each_pair
 def test_what_needs_a_reservation(
     server: Server, tube: str, kind: Kind, fault: Fault, name: str
 ) -> None:
@@ -355,8 +357,8 @@ def is_there(at: Scene, job_id: int) -> bool:
     return True
 
 
-@each_kind
 @each_fault
+@each_pair
 def test_put_many(server: Server, tube: str, kind: Kind, fault: Fault) -> None:
     bodies = [body(f"put {number}") for number in range(5)]
     with scene(kind, server, tube, fault) as (at, proxy):
@@ -379,8 +381,8 @@ def test_put_many(server: Server, tube: str, kind: Kind, fault: Fault) -> None:
         at.other.delete_many(found)
 
 
-@each_kind
 @each_fault
+@each_pair
 def test_delete_many(server: Server, tube: str, kind: Kind, fault: Fault) -> None:
     with scene(kind, server, tube, fault) as (at, proxy):
         jobs: list[Job | int] = [at.more[0], at.held, *at.more[1:]]
@@ -403,8 +405,8 @@ def test_delete_many(server: Server, tube: str, kind: Kind, fault: Fault) -> Non
         assert len(at.client.list_tubes_watched()) == 1
 
 
-@each_kind
 @each_fault
+@each_pair
 def test_a_pipeline(server: Server, tube: str, kind: Kind, fault: Fault) -> None:
     with scene(kind, server, tube, fault) as (at, proxy):
         proxy.arm(b"put ", fault)
