@@ -210,9 +210,9 @@ class Lines:
         self._end = self._end or _CLOSED
         self.main = None
         self._idle.clear()
-        for line in self._lines:
+        ending, self._lines = self._lines, set()
+        for line in ending:
             line.end(farewell)
-        self._lines.clear()
         for task in self._tasks:
             task.cancel()
         starting, self._starting = self._starting, None
@@ -220,6 +220,7 @@ class Lines:
             await asyncio.wait({starting})
             if starting.exception() is None:
                 await asyncio.to_thread(starting.result().close)
+        await asyncio.gather(*(line.left() for line in ending))
         await asyncio.sleep(0)  # for the transports, which close their sockets in the next turn
 
     def leave_to_parent(self) -> None:

@@ -43,6 +43,8 @@ T = TypeVar("T")
 
 _CHUNK = 65536
 """Bytes read at a time. The loop's own 256 KiB would map and unmap memory for each reply."""
+_FAREWELL = 0.25
+"""Seconds for the end of a TLS connection, whose peer may not say farewell at all."""
 
 
 _Said: TypeAlias = tuple[bytes, Reader[Any], asyncio.Future[Any] | None, float]
@@ -69,7 +71,7 @@ class Line(asyncio.BufferedProtocol):
     """
 
     __slots__ = (
-        "_alarm", "_alarm_at", "_alone", "_buffer", "_end", "_limit", "_loop", "_out",
+        "_alarm", "_alarm_at", "_alone", "_buffer", "_end", "_gone", "_limit", "_loop", "_out",
         "_pending", "_retired", "_stream", "_tell", "_timeout", "_trace", "_transport",
         "closed", "jobs", "most_body", "owner", "peer", "used", "watched",
     )  # fmt: skip
@@ -92,6 +94,7 @@ class Line(asyncio.BufferedProtocol):
         self._pending: deque[_Said] = deque()
         self._out: list[bytes] = []  # of the youngest in _pending, one each
         self._alone = True
+        self._gone: asyncio.Future[None] = self._loop.create_future()
         self._end = 0.0
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = inf
@@ -255,6 +258,8 @@ class Line(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell everyone who waits that the connection is gone."""
+        if not self._gone.done():
+            self._gone.set_result(None)
         self._break(str(exc) if exc is not None else "the server closed it")
 
     def _refused(
@@ -299,6 +304,12 @@ class Line(asyncio.BufferedProtocol):
         if not self._pending or farewell is not None:
             self._flush()
         self._close(self._closed_error)
+
+    async def left(self) -> None:
+        """Wait until the socket is closed: TLS says farewell first, for a moment."""
+        if self._transport is not None:
+            await asyncio.wait({self._gone}, timeout=_FAREWELL)
+            self._transport.abort()
 
     def abandon(self) -> None:
         """Let go of it in a forked process, where its transport is the parent's."""

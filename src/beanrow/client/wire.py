@@ -109,7 +109,10 @@ def open_wire(address: Address, timeout: float, tls: ssl.SSLContext | None) -> W
             sock.close()
             raise
     except TimeoutError as error:
-        raise ConnectFailedError(f"{address} did not answer within {timeout:g} s") from error
+        advice = "; does it speak TLS there?" if address.tls else ""
+        raise ConnectFailedError(
+            f"{address} did not answer within {timeout:g} s{advice}"
+        ) from error
     except (OSError, UnicodeError) as error:
         raise connect_failed(address, error) from error
 
