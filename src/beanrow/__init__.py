@@ -6,6 +6,7 @@
         client.put("hello", tube="emails")
 
 ``AsyncClient`` has the same methods, awaited, and many commands on their way at once.
+``App`` makes functions tasks, and ``beanrow work`` runs what was put.
 ``EmbeddedServer`` is a server of one's own, as a child process.
 """
 
@@ -48,8 +49,23 @@ from beanrow.version import __version__
 if TYPE_CHECKING:
     from beanrow.client.aio import AsyncClient
     from beanrow.client.child import ChildServer as EmbeddedServer
+    from beanrow.worker.app import App
+    from beanrow.worker.codec import Codec
+    from beanrow.worker.events import Middleware
+    from beanrow.worker.limits import Rate
+    from beanrow.worker.outcome import (
+        Bury,
+        LeaseLost,
+        Release,
+        TimeLimitExceeded,
+        UnreadableBody,
+    )
+    from beanrow.worker.retry import Retry
+    from beanrow.worker.run import Run, current_job
+    from beanrow.worker.task import Task
 
 __all__ = [
+    "App",
     "AsyncClient",
     "BadFormatError",
     "BadReplyError",
@@ -60,8 +76,10 @@ __all__ = [
     "BeanstalkSignal",
     "BuriedId",
     "BuriedJob",
+    "Bury",
     "Client",
     "ClientClosedError",
+    "Codec",
     "CommandError",
     "CommandTimeoutError",
     "ConnectFailedError",
@@ -76,30 +94,55 @@ __all__ = [
     "JobLost",
     "JobStats",
     "JobTooBigError",
+    "LeaseLost",
+    "Middleware",
     "NotFoundError",
     "NotIgnoredError",
     "OutOfMemoryError",
+    "Rate",
+    "Release",
+    "Retry",
+    "Run",
     "ServerStats",
     "StatsParsingError",
+    "Task",
+    "TimeLimitExceeded",
     "TubeStats",
     "UnknownCommandError",
+    "UnreadableBody",
     "__version__",
+    "current_job",
 ]
 
 
+# Each is for some programs; asyncio, subprocess and inspect would cost all of them their import.
+_LATER = {
+    "AsyncClient": ("beanrow.client.aio", "AsyncClient"),
+    "EmbeddedServer": ("beanrow.client.child", "ChildServer"),
+    "App": ("beanrow.worker.app", "App"),
+    "Bury": ("beanrow.worker.outcome", "Bury"),
+    "Codec": ("beanrow.worker.codec", "Codec"),
+    "LeaseLost": ("beanrow.worker.outcome", "LeaseLost"),
+    "Middleware": ("beanrow.worker.events", "Middleware"),
+    "Rate": ("beanrow.worker.limits", "Rate"),
+    "Release": ("beanrow.worker.outcome", "Release"),
+    "Retry": ("beanrow.worker.retry", "Retry"),
+    "Run": ("beanrow.worker.run", "Run"),
+    "Task": ("beanrow.worker.task", "Task"),
+    "TimeLimitExceeded": ("beanrow.worker.outcome", "TimeLimitExceeded"),
+    "UnreadableBody": ("beanrow.worker.outcome", "UnreadableBody"),
+    "current_job": ("beanrow.worker.run", "current_job"),
+}
+
+
 def __getattr__(name: str) -> Any:
-    # Each is for few programs; asyncio and subprocess would cost all of them their import.
-    if name == "AsyncClient":
-        from beanrow.client.aio import AsyncClient
+    if name not in _LATER:
+        raise AttributeError(f"module 'beanrow' has no attribute {name!r}")
+    from importlib import import_module
 
-        globals()[name] = AsyncClient
-        return AsyncClient
-    if name == "EmbeddedServer":
-        from beanrow.client.child import ChildServer
-
-        globals()[name] = ChildServer
-        return ChildServer
-    raise AttributeError(f"module 'beanrow' has no attribute {name!r}")
+    module, inner = _LATER[name]
+    value = globals()[name] = getattr(import_module(module), inner)
+    return value
 
 
 def __dir__() -> list[str]:

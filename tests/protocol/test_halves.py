@@ -67,7 +67,8 @@ def test_every_command_has_both_halves() -> None:
     ours = {
         name
         for name, function in vars(commands).items()
-        if inspect.isfunction(function) and function.__annotations__["return"].startswith("Command[")
+        if inspect.isfunction(function)
+        and function.__annotations__["return"].startswith("Command[")
         if name in commands.__all__
     }
     assert {command.name.replace("-", "_") for command, _ in HALVES} == ours

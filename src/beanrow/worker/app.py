@@ -1,0 +1,172 @@
+"""An application: its tasks by tube, and the client that puts their jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
+
+from beanrow.client.address import read_address
+from beanrow.errors import BadValueError
+from beanrow.protocol.values import DEFAULT_PRIORITY, DEFAULT_TTR, Duration
+from beanrow.worker.codec import Codec
+from beanrow.worker.events import Hooks, Middleware
+from beanrow.worker.limits import Rate
+from beanrow.worker.retry import RetryPolicy
+from beanrow.worker.task import Task, Terms
+
+if TYPE_CHECKING:
+    import ssl
+
+    from beanrow.client.sync import Client
+
+__all__ = ["App", "Sink"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Sink(Protocol):
+    """Where puts go: to a server, or in a test to the function itself."""
+
+    def put(
+        self, task: Task[Any, Any], body: bytes, terms: Terms, unique: tuple[str, int] | None
+    ) -> int:
+        """Take one job; gives its id."""
+
+    def put_many(self, task: Task[Any, Any], bodies: Iterable[bytes], terms: Terms) -> list[int]:
+        """Take many jobs; gives their ids, in order."""
+
+
+class App:
+    """The tasks of a program.
+
+        app = App("localhost:11300")
+
+        @app.task(tube="emails", retry=Retry(attempts=5, delay=10))
+        def send_welcome(user_id: int, *, lang: str = "en") -> None: ...
+
+        send_welcome.put(42, lang="de")
+
+    ``address``, ``timeout`` and ``tls`` are those of ``Client``; nothing is connected before
+    the first put. ``middleware`` hears what becomes of each job, in this order.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        timeout: Duration = 10.0,
+        tls: ssl.SSLContext | None = None,
+        middleware: Sequence[Middleware] = (),
+    ) -> None:
+        self.address = read_address(address)
+        self.timeout = timeout
+        self.tls = tls
+        self.tasks: dict[str, Task[..., Any]] = {}
+        self.middleware = list(middleware)
+        self.sink: Sink = _Server(self)
+        self._client: Client | None = None
+
+    # -- tasks --------------------------------------------------------------------
+
+    @overload
+    def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
+    @overload
+    def task(
+        self,
+        *,
+        tube: str | None = None,
+        priority: int = DEFAULT_PRIORITY,
+        ttr: Duration = DEFAULT_TTR,
+        retry: RetryPolicy | None = None,
+        dead_letters: str | None = None,
+        codec: Codec | None = None,
+        weight: int | None = None,
+        time_limit: Duration | None = None,
+        hard_time_limit: Duration | None = None,
+        at_once: int | None = None,
+        rate: Rate | None = None,
+    ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+    def task(self, *function: Any, **settings: Any) -> Any:
+        """Make a function a task.
+
+        ``tube``: where its jobs go, its own and no other task's; without it the function's
+        name. ``priority`` and ``ttr`` (seconds a worker may stay silent over a job) of its
+        puts. ``retry``: what follows a failure; without it the job is set aside at the first.
+        ``dead_letters``: a tube for jobs that are given up, instead of burying them.
+        ``codec``: bodies other than JSON. ``weight``: its share of the turns when several
+        tubes have jobs; without any, the server's order over all tubes holds.
+        ``time_limit`` seconds: TimeLimitExceeded is raised in the function;
+        ``hard_time_limit``: the job is taken from it, and a process is killed.
+        ``at_once``: how many may run in one worker; ``rate``: how often it may start there.
+        """
+        if function:
+            return self._added(Task(self, *function))
+        return lambda decorated: self._added(Task(self, decorated, **settings))
+
+    def _added(self, task: Task[P, R]) -> Task[P, R]:
+        other = self.tasks.get(task.tube)
+        if other is not None:
+            raise BadValueError(
+                f"tube {task.tube!r} is task {other.name}'s: one task per tube, since the tube "
+                f"alone tells what to run; give task {task.name} another one"
+            )
+        self.tasks[task.tube] = task
+        return task
+
+    def hooks(self) -> Hooks:
+        """Give the hooks of the middleware, as a worker calls them."""
+        return Hooks(self.middleware)
+
+    # -- putting ------------------------------------------------------------------
+
+    @property
+    def client(self) -> Client:
+        """The client that puts this app's jobs; made when it is first needed."""
+        if self._client is None:
+            from beanrow.client.sync import Client
+
+            self._client = Client(str(self.address), timeout=self.timeout, tls=self.tls)
+        return self._client
+
+    def close(self) -> None:
+        """Close the client. The next put opens another one."""
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    @contextmanager
+    def inline(self) -> Iterator[None]:
+        """Run each job as it is put, here and now: for tests, without server or worker.
+
+        Its arguments go through a body first, as they would. What the function raises
+        reaches the caller of ``put``, ``Release`` and ``Bury`` too. Delays are skipped.
+        """
+        from beanrow.worker.testing import Inline
+
+        before, self.sink = self.sink, Inline()
+        try:
+            yield
+        finally:
+            self.sink = before
+
+
+class _Server:
+    """Puts go to the server."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    def put(
+        self, task: Task[Any, Any], body: bytes, terms: Terms, unique: tuple[str, int] | None
+    ) -> int:
+        client = self._app.client
+        if unique is None:
+            return client.put(body, **terms._asdict())
+        from beanrow.worker.unique import put_unique
+
+        return put_unique(client, body, terms, *unique)
+
+    def put_many(self, task: Task[Any, Any], bodies: Iterable[bytes], terms: Terms) -> list[int]:
+        return self._app.client.put_many(bodies, **terms._asdict())
