@@ -53,6 +53,18 @@ class Wire:
         """The descriptor, to wait for."""
         return self._sock.fileno()
 
+    def wake_from(self, count: int) -> None:
+        """Have a recv that waits end when so many bytes are there, or the end, or its time."""
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
+
+    def half_close(self) -> None:
+        """Say that nothing more will be said: a waiting ``reserve`` is then answered at once."""
+        try:
+            # Not the method of a TLS socket, which would go on without TLS.
+            socket.socket.shutdown(self._sock, socket.SHUT_WR)
+        except OSError:
+            pass  # it has ended already
+
     def interrupt(self) -> None:
         """End the connection under whoever waits in a send or recv, in another thread."""
         try:
@@ -72,6 +84,9 @@ class _TlsWire(Wire):
 
     def wake_after(self, seconds: float) -> None:
         self._sock.settimeout(seconds)
+
+    def wake_from(self, count: int) -> None:
+        pass  # bytes of TLS are not those of the conversation
 
     def is_quiet(self) -> bool:
         before = self._sock.gettimeout()
