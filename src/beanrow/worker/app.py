@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
 from beanrow.client.address import read_address
+from beanrow.client.wire import tls_context
 from beanrow.errors import BadValueError
 from beanrow.protocol.values import DEFAULT_PRIORITY, DEFAULT_TTR, Duration
 from beanrow.worker.codec import Codec
@@ -114,6 +115,15 @@ class App:
             )
         self.tasks[task.tube] = task
         return task
+
+    def use_server(self, address: str) -> None:
+        """Use another server than the one the app was made with."""
+        self.close()
+        self.address = read_address(address)
+
+    def tls_context(self) -> ssl.SSLContext | None:
+        """Give the TLS settings for a connection; None for a plain address."""
+        return tls_context(self.address, self.tls)
 
     def hooks(self) -> Hooks:
         """Give the hooks of the middleware, as a worker calls them."""

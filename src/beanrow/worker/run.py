@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from beanrow.worker.outcome import LeaseLost
 
 if TYPE_CHECKING:
+    import threading
+
     from beanrow.protocol.stats import JobStats
     from beanrow.worker.task import Task
 
@@ -28,8 +30,21 @@ class Run:
     """
 
     __slots__ = (
-        "abandoned", "began", "body", "id", "lease_lost", "on_lease_lost", "seconds", "stats",
-        "task", "touch_at",
+        "abandoned",
+        "began",
+        "body",
+        "guard",
+        "id",
+        "in_function",
+        "lease_lost",
+        "limited",
+        "on_lease_lost",
+        "seconds",
+        "stats",
+        "task",
+        "thread",
+        "touch_at",
+        "ttr",
     )  # fmt: skip
 
     def __init__(self, id: int, body: bytes, task: Task[Any, Any], began: float = 0.0) -> None:
@@ -41,6 +56,11 @@ class Run:
         self.stats: JobStats | None = None
         self.lease_lost = False
         self.abandoned = False
+        self.limited = False
+        self.in_function = False
+        self.guard: threading.Lock | None = None
+        self.thread = 0
+        self.ttr = 0
         self.touch_at = 0.0
         self.on_lease_lost: Callable[[], object] | None = None
 

@@ -1,0 +1,354 @@
+"""A slot: one connection and one job at a time, in a thread or a process of its own.
+
+Laws:
+- A job that was reserved is run, or given back by closing its connection; it is never
+  dropped and never kept.
+- What a run without a lease returns is not acknowledged; it is counted and told.
+- A lost connection is replaced, with pauses that grow, until the slot is stopped.
+- Which task a job is for follows from its tube. A line that watches one tube knows it; of
+  several the server is asked, since RESERVED does not tell.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from beanrow.errors import BeanstalkError, ConnectionLostError, NotFoundError
+from beanrow.protocol import commands
+from beanrow.protocol.commands import Command, read_deleted
+from beanrow.protocol.values import Job
+from beanrow.worker.letters import PastErrors
+from beanrow.worker.line import Line
+from beanrow.worker.outcome import TimeLimitExceeded
+from beanrow.worker.run import CURRENT, Run
+from beanrow.worker.settle import after_crash, ended_workers, settle, settled
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from beanrow.worker.app import App
+    from beanrow.worker.events import Hooks
+    from beanrow.worker.task import Task
+
+__all__ = ["Caution", "Counts", "Shared", "Slot"]
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
+_YOUNG = 600.0
+"""Seconds for which a worker process is careful with jobs that were here before: one that is
+older has met no job that ends it."""
+
+
+class Counts:
+    """What the slots of a process did; read by the health endpoint and by metrics."""
+
+    __slots__ = ("done", "failed", "lost")
+
+    def __init__(self) -> None:
+        self.done = self.failed = self.lost = 0
+
+
+class Caution:
+    """Which jobs are looked at before they run, as they may have ended a worker before.
+
+    A job that ends its worker is among the first that the next process gets, or the first of a
+    new connection, or it comes with an id far behind the newest. Those are looked at in the
+    first minutes of a process; looking costs a round trip, so other jobs are spared it.
+    """
+
+    __slots__ = ("_left", "_newest", "_until", "_window")
+
+    def __init__(self, slots: int, now: float) -> None:
+        self._newest = 0
+        self._until = now + _YOUNG
+        self._window = 8 * slots
+        self._left = 4 * slots
+
+    def suspects(self, job_id: int, now: float, *, first: bool) -> bool:
+        """Tell whether to look at this job."""
+        behind = job_id < self._newest - self._window
+        self._newest = max(self._newest, job_id)
+        self._left -= 1
+        return (first or behind or self._left >= 0) and now < self._until
+
+
+class Shared:
+    """What all slots of a process share."""
+
+    def __init__(self, app: App, hooks: Hooks, slots: int) -> None:
+        self.app = app
+        self.hooks = hooks
+        self.counts = Counts()
+        self.past = PastErrors()
+        self.caution = Caution(slots, time.monotonic())
+        self.stopping = threading.Event()
+        self.rates = threading.Lock()
+
+
+class Slot:
+    """Runs jobs of these tasks, one after the other; ``run`` is the one under way."""
+
+    def __init__(self, shared: Shared, tasks: dict[str, Task[..., Any]]) -> None:
+        self._shared = shared
+        self._hooks = shared.hooks
+        self._before = shared.hooks.before
+        self._after = shared.hooks.has_after
+        self.tasks = tasks
+        self._only = next(iter(tasks.values())) if len(tasks) == 1 else None
+        self._turns = Turns(tasks) if any(one.weight for one in tasks.values()) else None
+        self._runner: asyncio.Runner | None = None
+        self.line: Line | None = None
+        self.run: Run | None = None
+        self.gone = False
+
+    # -- the loop -----------------------------------------------------------------
+
+    def work(self, opened: Callable[[], Line] | None = None) -> None:
+        """Run jobs until the slot is stopped, or taken out of use."""
+        shared, tries = self._shared, 0
+        opened = opened or self._opened
+        while not (shared.stopping.is_set() or self.gone):
+            try:
+                line = opened()
+                line.watch(tuple(self.tasks))
+                self.line = line
+                if shared.stopping.is_set():  # it did not see this line
+                    line.stop()
+                tries = 0
+                self._serve(line)
+            except BeanstalkError as error:
+                if shared.stopping.is_set() or self.gone:
+                    break
+                pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(tries, 20))
+                tries += 1
+                self._tell_outage(error, tries)
+                shared.stopping.wait(pause * random.uniform(0.5, 1))
+            finally:
+                if self.line is not None:
+                    self.line.close()
+        if self._runner is not None:
+            self._runner.close()
+
+    def _opened(self) -> Line:
+        app = self._shared.app
+        return Line.open(app.address, float_seconds(app.timeout), app.tls_context())
+
+    def _serve(self, line: Line) -> None:
+        """Run the jobs that one connection gets."""
+        finish: Command[Any] | None = None
+        first, turns, last = True, self._turns, 0
+        while True:
+            try:
+                if turns is None:
+                    job = line.next(finish)
+                else:
+                    job = turns.next(line, finish)
+            except ConnectionLostError:
+                if finish is not None:
+                    self._not_acknowledged(last)
+                raise
+            if finish is not None and line.refused is not None:
+                self._not_acknowledged(last)
+            if job is None:
+                if line.stopping:
+                    return
+                finish = None
+                continue
+            if line.half_closed:
+                return  # it came too late: closing gives it back
+            last = job.id
+            finish = self._handle(line, job, first=first)
+            first = False
+            if self.gone:
+                return
+
+    def _not_acknowledged(self, job_id: int) -> None:
+        """Count a job whose end the server did not take, or perhaps did not hear."""
+        self._shared.counts.lost += 1
+        run = self._last_run
+        if run is not None and run.id == job_id and not run.lease_lost:
+            run.lose()
+            self._hooks.tell("on_lease_lost", run)
+
+    def _tell_outage(self, error: BeanstalkError, tries: int) -> None:
+        if tries == 1 or tries % 10 == 0:
+            from beanrow.worker.logs import LOGGER
+
+            LOGGER.warning("no server, trying again: %s", error)
+
+    # -- one job ------------------------------------------------------------------
+
+    _last_run: Run | None = None
+
+    def _handle(self, line: Line, job: Job, *, first: bool) -> Command[Any] | None:
+        """Run a job; gives what ends it, None for nothing."""
+        now, stats = time.monotonic(), None
+        task = self._only
+        looked = self._shared.caution.suspects(job.id, now, first=first)
+        if task is None and self._turns is not None:
+            task = self._turns.task
+        if task is None or looked:
+            try:
+                stats = line.ask(commands.stats_job(job.id))
+            except NotFoundError:
+                return None  # its ttr has run out already
+            task = task or self.tasks[stats.tube]
+        run = self._last_run = Run(job.id, job.body, task, now)
+        run.stats = stats
+        if stats is not None and ended_workers(stats):
+            return settled(after_crash(run, self._hooks, self._shared.past), line.ask)
+        self.run = run
+        error: BaseException | None = None
+        token = CURRENT.set(run)
+        try:
+            if task.limits.rate is not None:
+                self._wait_for_turn(task.limits.rate)
+                if line.stopping:
+                    return None
+            args, kwargs = task.parameters.decode(job.body)
+            for hook in self._before:
+                hook(run)
+            if task.is_async or task.limits.soft is not None:
+                self._call_with_care(run, args, kwargs)
+            else:
+                task.function(*args, **kwargs)
+        except BaseException as raised:  # noqa: BLE001  (all of it is the job's failure)
+            error = raised
+        finally:
+            CURRENT.reset(token)
+            self.run = None
+        run.seconds = time.monotonic() - now
+        return self._ended(line, run, error)
+
+    def _ended(self, line: Line, run: Run, error: BaseException | None) -> Command[Any] | None:
+        """Decide what ends a job whose function is over."""
+        counts = self._shared.counts
+        if run.abandoned:
+            return None
+        if run.lease_lost:
+            counts.lost += 1
+            self._hooks.tell("on_lease_lost", run)
+            return None
+        if error is None:
+            counts.done += 1
+            if self._after:
+                self._hooks.tell("after", run)
+            return Command(b"delete %d\r\n" % run.id, read_deleted)
+        counts.failed += 1
+        finish = settled(settle(run, error, self._hooks, self._shared.past), line.ask)
+        if run.lease_lost:
+            counts.lost += 1
+            self._hooks.tell("on_lease_lost", run)
+        return finish
+
+    def _wait_for_turn(self, rate: Any) -> None:
+        with self._shared.rates:
+            pause = rate.wait(time.monotonic())
+        if pause > 0:
+            self._shared.stopping.wait(pause)
+
+    def _call_with_care(self, run: Run, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Run a coroutine, or a function with a time limit."""
+        task = run.task
+        if task.is_async:
+            self._run_coroutine(task.function(*args, **kwargs), run)
+        elif self.limited is None:
+            task.function(*args, **kwargs)
+        else:
+            self.limited(run, lambda: task.function(*args, **kwargs))
+
+    limited: Callable[[Run, Callable[[], object]], None] | None = None
+    """How a soft time limit is enforced here; set by the kind of worker."""
+
+    def _run_coroutine(self, coroutine: Any, run: Run) -> None:
+        import asyncio
+        from contextvars import copy_context
+
+        if self._runner is None:
+            self._runner = asyncio.Runner()
+
+        async def limited() -> None:
+            task, loop = asyncio.current_task(), asyncio.get_running_loop()
+            assert task is not None
+            run.on_lease_lost = lambda: loop.call_soon_threadsafe(task.cancel)
+            try:
+                async with asyncio.timeout(run.task.limits.soft):
+                    await coroutine
+            except TimeoutError as error:
+                if error.__cause__ is None and not isinstance(
+                    error.__context__, asyncio.CancelledError
+                ):
+                    raise  # the function's own
+                raise TimeLimitExceeded(f"longer than {run.task.limits.soft:g} s") from error
+
+        self._runner.run(limited(), context=copy_context())
+
+
+class Turns:
+    """Whose turn it is among the tubes, by their weights: smooth weighted round robin.
+
+    A tube whose turn it is and that has no job is passed over; when none of them has one, all
+    are waited for, and the server is asked what came.
+    """
+
+    def __init__(self, tasks: dict[str, Task[..., Any]]) -> None:
+        self._tasks = tasks
+        self._weights = {tube: task.weight or 1 for tube, task in tasks.items()}
+        self._credit = {tube: random.uniform(0, weight) for tube, weight in self._weights.items()}
+        self._all = tuple(tasks)
+        self.task: Task[..., Any] | None = None
+
+    def next(self, line: Line, finish: Command[Any] | None) -> Job | None:
+        """Reserve the next job; ``task`` is its task, None if it came while all were waited for."""
+        left = dict(self._weights)
+        while left and not line.stopping:
+            tube = self._chosen(left)
+            refused = line.refused
+            job = self._reserve(line, finish, (tube,), commands.reserve_with_timeout(0))
+            if finish is None:
+                line.refused = refused
+            finish = None
+            if job is not None:
+                self.task = self._tasks[tube]
+                return job
+            del left[tube]
+        self.task = None
+        if line.stopping:
+            return line.next(finish)
+        line.watch(self._all)
+        return line.next(finish)
+
+    def _chosen(self, left: dict[str, int]) -> str:
+        credit, total = self._credit, sum(left.values())
+        for tube, weight in left.items():
+            credit[tube] += weight
+        tube = max(left, key=lambda one: credit[one])
+        credit[tube] -= total
+        return tube
+
+    @staticmethod
+    def _reserve(
+        line: Line,
+        finish: Command[Any] | None,
+        tubes: tuple[str, ...],
+        reserve: Command[Job | None],
+    ) -> Job | None:
+        said = [] if finish is None else [finish]
+        changes = line.changes(tubes)
+        told = line.exchange([*said, *changes, reserve])
+        line.watched = tubes
+        if finish is not None:
+            line.refused = told[0] if isinstance(told[0], BeanstalkError) else None
+        for one in told[len(said) :]:
+            if isinstance(one, BeanstalkError):
+                raise one
+        job: Job | None = told[-1]
+        return job
+
+
+def float_seconds(duration: Any) -> float:
+    """Give a duration as a float of seconds."""
+    return float(duration.total_seconds() if hasattr(duration, "total_seconds") else duration)
