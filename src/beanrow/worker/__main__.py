@@ -22,7 +22,10 @@ DEFAULT_GRACE = 30.0
 
 def main(arguments: Sequence[str], prog: str = "python -m beanrow.worker") -> int:
     """Run a worker until it is told to stop; the exit status."""
-    options = _parser(prog).parse_args(arguments)
+    parser = _parser(prog)
+    options = parser.parse_args(arguments)
+    if options.processes is None and (options.max_jobs or options.max_memory):
+        parser.error("--max-jobs and --max-memory replace processes: they go with --processes")
     try:
         app = load(options.app)
         if options.server is not None:
@@ -43,14 +46,20 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("app", metavar="module:app", help="where the App is")
     kind = parser.add_mutually_exclusive_group()
-    kind.add_argument("--threads", type=_slots, metavar="N", help=f"default {DEFAULT_THREADS}")
-    kind.add_argument("--processes", type=_slots, metavar="N")
-    kind.add_argument("--tasks", type=_slots, metavar="N", help="asyncio tasks in one process")
+    kind.add_argument("--threads", type=_number, metavar="N", help=f"default {DEFAULT_THREADS}")
+    kind.add_argument("--processes", type=_number, metavar="N")
+    kind.add_argument("--tasks", type=_number, metavar="N", help="asyncio tasks in one process")
     parser.add_argument("--server", metavar="HOST:PORT", help="instead of the app's own")
     parser.add_argument(
         "--grace", type=float, default=DEFAULT_GRACE, metavar="SECONDS",
         help="that running jobs have to end (default 30)",
     )  # fmt: skip
+    parser.add_argument(
+        "--max-jobs", type=_number, metavar="N", help="replace a process after so many jobs"
+    )
+    parser.add_argument(
+        "--max-memory", type=_number, metavar="MIB", help="replace a process above this size"
+    )
     parser.add_argument(
         "--log-level", default="info", choices=["debug", "info", "warning", "error"]
     )
@@ -58,10 +67,10 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _slots(text: str) -> int:
+def _number(text: str) -> int:
     value = int(text)
-    if not 1 <= value <= 10_000:
-        raise argparse.ArgumentTypeError("from 1 to 10,000")
+    if not 1 <= value <= 1_000_000:
+        raise argparse.ArgumentTypeError("from 1 to 1,000,000")
     return value
 
 
@@ -99,6 +108,13 @@ def _run(app: App, options: argparse.Namespace) -> int:
     from beanrow.worker.logs import LogHooks
 
     app.middleware.insert(0, LogHooks())
+    if options.processes is not None:
+        from beanrow.worker.child import Recycle
+        from beanrow.worker.processes import run_processes
+
+        memory = None if options.max_memory is None else options.max_memory * 2**20
+        recycle = Recycle(options.max_jobs, memory)
+        return run_processes(app, options.processes, options.grace, recycle)
     return run_threads(app, options.threads or DEFAULT_THREADS, options.grace)
 
 

@@ -15,7 +15,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from beanrow.errors import BeanstalkError, ConnectionLostError, NotFoundError
 from beanrow.protocol import commands
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from beanrow.worker.events import Hooks
     from beanrow.worker.task import Task
 
-__all__ = ["Caution", "Counts", "Shared", "Slot"]
+__all__ = ["Board", "Caution", "Counts", "Shared", "Slot"]
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
 _YOUNG = 600.0
@@ -75,6 +75,16 @@ class Caution:
         return (first or behind or self._left >= 0) and now < self._until
 
 
+class Board(Protocol):
+    """Where a child process shows its parent which job runs."""
+
+    def began(self, run: Run) -> None:
+        """Show that a job runs."""
+
+    def over(self) -> None:
+        """Show that none does."""
+
+
 class Shared:
     """What all slots of a process share."""
 
@@ -103,6 +113,7 @@ class Slot:
         self.line: Line | None = None
         self.run: Run | None = None
         self.gone = False
+        self.board: Board | None = None
 
     # -- the loop -----------------------------------------------------------------
 
@@ -162,7 +173,7 @@ class Slot:
             last = job.id
             finish = self._handle(line, job, first=first)
             first = False
-            if self.gone:
+            if self._last_run is not None and self._last_run.abandoned:
                 return
 
     def _not_acknowledged(self, job_id: int) -> None:
@@ -185,6 +196,28 @@ class Slot:
 
     def _handle(self, line: Line, job: Job, *, first: bool) -> Command[Any] | None:
         """Run a job; gives what ends it, None for nothing."""
+        run = self._begun(line, job, first=first)
+        if run is None:
+            return None  # its ttr has run out already
+        self._last_run = run
+        if run.stats is not None and ended_workers(run.stats):
+            return settled(after_crash(run, self._hooks, self._shared.past), line.ask)
+        self.run = run
+        if self.board is not None:
+            self.board.began(run)
+        token = CURRENT.set(run)
+        try:
+            error = self._called(line, run)
+        finally:
+            CURRENT.reset(token)
+            self.run = None
+            if self.board is not None:
+                self.board.over()
+        run.seconds = time.monotonic() - run.began
+        return self._ended(line, run, error)
+
+    def _begun(self, line: Line, job: Job, *, first: bool) -> Run | None:
+        """Find out what a job is for; None if it is not there any more."""
         now, stats = time.monotonic(), None
         task = self._only
         looked = self._shared.caution.suspects(job.id, now, first=first)
@@ -194,21 +227,22 @@ class Slot:
             try:
                 stats = line.ask(commands.stats_job(job.id))
             except NotFoundError:
-                return None  # its ttr has run out already
+                return None
             task = task or self.tasks[stats.tube]
-        run = self._last_run = Run(job.id, job.body, task, now)
+        run = Run(job.id, job.body, task, now)
         run.stats = stats
-        if stats is not None and ended_workers(stats):
-            return settled(after_crash(run, self._hooks, self._shared.past), line.ask)
-        self.run = run
-        error: BaseException | None = None
-        token = CURRENT.set(run)
+        return run
+
+    def _called(self, line: Line, run: Run) -> BaseException | None:
+        """Call the function; gives what it raised."""
+        task = run.task
         try:
             if task.limits.rate is not None:
                 self._wait_for_turn(task.limits.rate)
-                if line.stopping:
+                run.abandoned = line.stopping
+                if run.abandoned:
                     return None
-            args, kwargs = task.parameters.decode(job.body)
+            args, kwargs = task.parameters.decode(run.body)
             for hook in self._before:
                 hook(run)
             if task.is_async or task.limits.soft is not None:
@@ -216,12 +250,8 @@ class Slot:
             else:
                 task.function(*args, **kwargs)
         except BaseException as raised:  # noqa: BLE001  (all of it is the job's failure)
-            error = raised
-        finally:
-            CURRENT.reset(token)
-            self.run = None
-        run.seconds = time.monotonic() - now
-        return self._ended(line, run, error)
+            return raised
+        return None
 
     def _ended(self, line: Line, run: Run, error: BaseException | None) -> Command[Any] | None:
         """Decide what ends a job whose function is over."""
