@@ -15,7 +15,7 @@ from tests.servers import Server
 from tests.worker.conftest import is_gone, until
 from tests.worker.worker_process import Ledger, elapsed, is_alive, worker_process
 
-KINDS = ["--threads", "--processes"]
+KINDS = ["--threads", "--processes", "--tasks"]
 each_kind = pytest.mark.parametrize("kind", KINDS)
 
 

@@ -57,6 +57,10 @@ class Wire:
         """Have a recv that waits end when so many bytes are there, or the end, or its time."""
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
 
+    def make_nonblocking(self) -> None:
+        """Have no send or recv wait: BlockingIOError instead; for a loop of one's own."""
+        self._sock.setblocking(False)
+
     def half_close(self) -> None:
         """Say that nothing more will be said: a waiting ``reserve`` is then answered at once."""
         try:

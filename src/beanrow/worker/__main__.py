@@ -115,6 +115,10 @@ def _run(app: App, options: argparse.Namespace) -> int:
         memory = None if options.max_memory is None else options.max_memory * 2**20
         recycle = Recycle(options.max_jobs, memory)
         return run_processes(app, options.processes, options.grace, recycle)
+    if options.tasks is not None:
+        from beanrow.worker.tasks import run_tasks
+
+        return _left(in_time=run_tasks(app, options.tasks, options.grace))
     return run_threads(app, options.threads or DEFAULT_THREADS, options.grace)
 
 
@@ -135,9 +139,14 @@ def run_threads(app: App, threads: int, grace: float) -> int:
     worker.close()
     app.close()
     signals.close()
+    return _left(in_time=in_time)
+
+
+def _left(*, in_time: bool) -> int:
+    """Give the exit status; end at once if a function still runs in a thread."""
     if not in_time:
         sys.stderr.flush()
-        os._exit(0)  # a function still runs: the interpreter would wait for it, or crash under it
+        os._exit(0)  # the interpreter would wait for it, or crash under it
     return 0
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from beanrow.errors import BeanstalkError, NotFoundError
 from beanrow.protocol import commands
@@ -22,12 +22,20 @@ from beanrow.worker.outcome import TimeLimitExceeded
 if TYPE_CHECKING:
     from beanrow.worker.line import Line
     from beanrow.worker.run import Run
-    from beanrow.worker.slot import Slot
 
-__all__ = ["TICK", "Keeper", "keep"]
+__all__ = ["TICK", "Keeper", "Kept", "keep"]
 
 TICK = 0.2
 """Seconds between two looks. A look at a slot that needs nothing costs a microsecond."""
+
+
+class Kept(Protocol):
+    """A slot, as its keeper sees it: ``run`` is the job under way."""
+
+    run: Run | None
+
+    def keep(self, run: Run) -> None:
+        """Touch this job if it is time to."""
 
 
 class Keeper(threading.Thread):
@@ -39,9 +47,9 @@ class Keeper(threading.Thread):
 
     def __init__(
         self,
-        slots: Iterable[Slot],
+        slots: Iterable[Kept],
         on_limit: Callable[[Run], object],
-        on_hard_limit: Callable[[Slot, Run], object],
+        on_hard_limit: Callable[[Any, Run], object],
     ) -> None:
         super().__init__(name="beanrow-keeper", daemon=True)
         self._slots = slots
@@ -57,11 +65,11 @@ class Keeper(threading.Thread):
         """Look at all slots again and again."""
         while not self._over.wait(TICK):
             for slot in list(self._slots):
-                run, line = slot.run, slot.line
-                if run is not None and line is not None:
-                    self._look(slot, run, line)
+                run = slot.run
+                if run is not None:
+                    self._look(slot, run)
 
-    def _look(self, slot: Slot, run: Run, line: Line) -> None:
+    def _look(self, slot: Kept, run: Run) -> None:
         age, limits = time.monotonic() - run.began, run.task.limits
         if limits.hard is not None and age > limits.hard and not run.abandoned:
             self._on_hard_limit(slot, run)
@@ -70,7 +78,7 @@ class Keeper(threading.Thread):
             run.limited = True
             self._on_limit(run)
         if not run.lease_lost and not run.abandoned and age > TICK / 2:
-            keep(run, line, lambda: slot.run is run)
+            slot.keep(run)
 
 
 def keep(run: Run, line: Line, still_runs: Callable[[], bool]) -> None:
@@ -92,11 +100,17 @@ def keep(run: Run, line: Line, still_runs: Callable[[], bool]) -> None:
             if line.closed:
                 run.lose()
         else:
-            # Half the ttr, less where a round trip takes long; from when the touch was sent.
-            trip = line.heard_at - line.said_at
-            run.touch_at = line.said_at + max(min(run.ttr / 2, run.ttr - 4 * trip - TICK), 0.05)
+            run.touch_at = line.said_at + pause(run.ttr, line.heard_at - line.said_at)
     finally:
         line.turn.release()
+
+
+def pause(ttr: int, trip: float) -> float:
+    """Tell how long after a touch the next one is sent, all in seconds.
+
+    Half the ttr, less where a round trip takes long.
+    """
+    return max(min(ttr / 2, ttr - 4 * trip - TICK), 0.05)
 
 
 def limit_error(run: Run, hard: bool) -> TimeLimitExceeded:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from beanrow.client.address import Address
 
-__all__ = ["Line", "Turn"]
+__all__ = ["BOTH_REPLIES", "RESERVE", "Line", "Turn"]
 
 T = TypeVar("T")
 
@@ -48,7 +48,7 @@ RESERVE = commands.reserve_with_timeout(ROUND)
 _RESERVE = RESERVE.request
 _CHUNK = 65536
 _DELETED_BYTES = len(DELETED)
-_BOTH_REPLIES = 10
+BOTH_REPLIES = 10
 """More bytes than DELETED, RELEASED and BURIED have but at most as many as TIMED_OUT, the
 shortest reply to a reserve."""
 _ANSWERS = (CommandError, BeanstalkSignal, StatsParsingError)
@@ -99,7 +99,7 @@ class Line:
         self.closed = False
         self.said_at = self.heard_at = self._clock()
         wire.wake_after(ROUND + timeout)
-        wire.wake_from(_BOTH_REPLIES)
+        wire.wake_from(BOTH_REPLIES)
 
     @classmethod
     def open(cls, address: Address, timeout: float, tls: ssl.SSLContext | None) -> Line:
@@ -214,7 +214,7 @@ class Line:
             if waits and self.stopping:
                 self.half_close()
             heard = self._hear_rest(said, request[sent:], b"", end)
-            self._wire.wake_from(_BOTH_REPLIES)
+            self._wire.wake_from(BOTH_REPLIES)
             return heard
         except BaseException:
             self.close()
@@ -263,16 +263,12 @@ class Line:
     def watch(self, tubes: tuple[str, ...]) -> None:
         """Have the line reserve from these tubes and no others."""
         if tubes != self.watched:
-            said = self.changes(tubes)
-            for one in self.exchange(said):
+            watches = [commands.watch(tube) for tube in tubes if tube not in self.watched]
+            ignores = [commands.ignore(tube) for tube in self.watched if tube not in tubes]
+            for one in self.exchange([*watches, *ignores]):
                 if isinstance(one, BeanstalkError):
                     raise one
             self.watched = tubes
-
-    def changes(self, tubes: tuple[str, ...]) -> list[Command[Any]]:
-        """Give the commands after which the line watches these tubes."""
-        watches = [commands.watch(tube) for tube in tubes if tube not in self.watched]
-        return [*watches, *(commands.ignore(tube) for tube in self.watched if tube not in tubes)]
 
     # -- ending -------------------------------------------------------------------
 

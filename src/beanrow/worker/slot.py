@@ -14,18 +14,20 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from beanrow.errors import BeanstalkError, ConnectionLostError, NotFoundError
 from beanrow.protocol import commands
 from beanrow.protocol.commands import Command, read_deleted
 from beanrow.protocol.values import Job
+from beanrow.worker.keeper import keep
 from beanrow.worker.letters import PastErrors
 from beanrow.worker.line import Line
 from beanrow.worker.outcome import TimeLimitExceeded
 from beanrow.worker.run import CURRENT, Run
 from beanrow.worker.settle import after_crash, ended_workers, settle, settled
+from beanrow.worker.turns import Turns
 
 if TYPE_CHECKING:
     import asyncio
@@ -143,6 +145,11 @@ class Slot:
         if self._runner is not None:
             self._runner.close()
 
+    def keep(self, run: Run) -> None:
+        """Touch this job if it is time to; called by the keeper's thread."""
+        if self.line is not None:
+            keep(run, self.line, lambda: self.run is run)
+
     def _opened(self) -> Line:
         app = self._shared.app
         return Line.open(app.address, float_seconds(app.timeout), app.tls_context())
@@ -156,7 +163,7 @@ class Slot:
                 if turns is None:
                     job = line.next(finish)
                 else:
-                    job = turns.next(line, finish)
+                    job = _carried(turns.next(line, finish), line.exchange)
             except ConnectionLostError:
                 if finish is not None:
                     self._not_acknowledged(last)
@@ -317,66 +324,16 @@ class Slot:
         self._runner.run(limited(), context=copy_context())
 
 
-class Turns:
-    """Whose turn it is among the tubes, by their weights: smooth weighted round robin.
-
-    A tube whose turn it is and that has no job is passed over; when none of them has one, all
-    are waited for, and the server is asked what came.
-    """
-
-    def __init__(self, tasks: dict[str, Task[..., Any]]) -> None:
-        self._tasks = tasks
-        self._weights = {tube: task.weight or 1 for tube, task in tasks.items()}
-        self._credit = {tube: random.uniform(0, weight) for tube, weight in self._weights.items()}
-        self._all = tuple(tasks)
-        self.task: Task[..., Any] | None = None
-
-    def next(self, line: Line, finish: Command[Any] | None) -> Job | None:
-        """Reserve the next job; ``task`` is its task, None if it came while all were waited for."""
-        left = dict(self._weights)
-        while left and not line.stopping:
-            tube = self._chosen(left)
-            refused = line.refused
-            job = self._reserve(line, finish, (tube,), commands.reserve_with_timeout(0))
-            if finish is None:
-                line.refused = refused
-            finish = None
-            if job is not None:
-                self.task = self._tasks[tube]
-                return job
-            del left[tube]
-        self.task = None
-        if line.stopping:
-            return line.next(finish)
-        line.watch(self._all)
-        return line.next(finish)
-
-    def _chosen(self, left: dict[str, int]) -> str:
-        credit, total = self._credit, sum(left.values())
-        for tube, weight in left.items():
-            credit[tube] += weight
-        tube = max(left, key=lambda one: credit[one])
-        credit[tube] -= total
-        return tube
-
-    @staticmethod
-    def _reserve(
-        line: Line,
-        finish: Command[Any] | None,
-        tubes: tuple[str, ...],
-        reserve: Command[Job | None],
-    ) -> Job | None:
-        said = [] if finish is None else [finish]
-        changes = line.changes(tubes)
-        told = line.exchange([*said, *changes, reserve])
-        line.watched = tubes
-        if finish is not None:
-            line.refused = told[0] if isinstance(told[0], BeanstalkError) else None
-        for one in told[len(said) :]:
-            if isinstance(one, BeanstalkError):
-                raise one
-        job: Job | None = told[-1]
-        return job
+def _carried(
+    talk: Generator[list[Command[Any]], list[Any], Job | None],
+    exchange: Callable[[list[Command[Any]]], list[Any]],
+) -> Job | None:
+    try:
+        said = next(talk)
+        while True:
+            said = talk.send(exchange(said))
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]  # what the generator returns
 
 
 def float_seconds(duration: Any) -> float:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from beanrow.worker.run import Run
     from beanrow.worker.task import Task
 
-__all__ = ["ThreadWorker", "tasks_of_slots"]
+__all__ = ["ThreadWorker", "interrupt", "limited", "tasks_of_slots"]
 
 
 def tasks_of_slots(app: App, slots: int) -> list[dict[str, Task[..., Any]]]:
@@ -48,8 +48,8 @@ class ThreadWorker:
         self.shared = Shared(app, app.hooks(), threads)
         self.slots = [Slot(self.shared, tasks) for tasks in tasks_of_slots(app, threads)]
         for slot in self.slots:
-            slot.limited = _limited
-        self._keeper = Keeper(self.slots, _interrupt, self._take_away)
+            slot.limited = limited
+        self._keeper = Keeper(self.slots, interrupt, self._take_away)
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
@@ -114,13 +114,13 @@ class ThreadWorker:
             run.lose()  # whoever gets it next will meet the same limit
         line.interrupt()
         fresh = Slot(self.shared, slot.tasks)
-        fresh.limited = _limited
+        fresh.limited = limited
         self.slots[self.slots.index(slot)] = fresh
         if not self.shared.stopping.is_set():
             self._start(fresh)
 
 
-def _limited(run: Run, call: Callable[[], object]) -> None:
+def limited(run: Run, call: Callable[[], object]) -> None:
     """Run a function that the keeper may interrupt, and nothing but that function."""
     run.thread = threading.get_ident()
     run.guard = threading.Lock()
@@ -132,7 +132,7 @@ def _limited(run: Run, call: Callable[[], object]) -> None:
             run.in_function = False
 
 
-def _interrupt(run: Run) -> None:
+def interrupt(run: Run) -> None:
     """Raise TimeLimitExceeded in the function of a run, at its next step in Python."""
     import ctypes
 
