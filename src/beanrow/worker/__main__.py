@@ -24,6 +24,10 @@ def main(arguments: Sequence[str], prog: str = "python -m beanrow.worker") -> in
     """Run a worker until it is told to stop; the exit status."""
     parser = _parser(prog)
     options = parser.parse_args(arguments)
+    if options.reload:
+        from beanrow.worker.reload import run_reloading
+
+        return run_reloading([one for one in arguments if one != "--reload"])
     if options.processes is None and (options.max_jobs or options.max_memory):
         parser.error("--max-jobs and --max-memory replace processes: they go with --processes")
     try:
@@ -60,6 +64,10 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--max-memory", type=_number, metavar="MIB", help="replace a process above this size"
     )
+    parser.add_argument(
+        "--health", metavar="HOST:PORT", help="answer HTTP there: 200 while all is well"
+    )
+    parser.add_argument("--reload", action="store_true", help="start anew when a file changes")
     parser.add_argument(
         "--log-level", default="info", choices=["debug", "info", "warning", "error"]
     )
@@ -114,20 +122,25 @@ def _run(app: App, options: argparse.Namespace) -> int:
 
         memory = None if options.max_memory is None else options.max_memory * 2**20
         recycle = Recycle(options.max_jobs, memory)
-        return run_processes(app, options.processes, options.grace, recycle)
+        return run_processes(app, options.processes, options.grace, recycle, options.health)
     if options.tasks is not None:
         from beanrow.worker.tasks import run_tasks
 
-        return _left(in_time=run_tasks(app, options.tasks, options.grace))
-    return run_threads(app, options.threads or DEFAULT_THREADS, options.grace)
+        return _left(in_time=run_tasks(app, options.tasks, options.grace, options.health))
+    return run_threads(app, options.threads or DEFAULT_THREADS, options.grace, options.health)
 
 
-def run_threads(app: App, threads: int, grace: float) -> int:
+def run_threads(app: App, threads: int, grace: float, health: str | None = None) -> int:
     """Run a worker of threads until it is told to stop."""
     from beanrow.worker.threads import ThreadWorker
 
     signals = Signals()
     worker = ThreadWorker(app, threads)
+    served = None
+    if health is not None:
+        from beanrow.worker.health import serve_health
+
+        served = serve_health(health, worker.health)
     worker.start()
     while not signals.count:
         signals.wait()
@@ -137,6 +150,8 @@ def run_threads(app: App, threads: int, grace: float) -> int:
         worker.give_back()
         in_time = worker.wait(1.0)
     worker.close()
+    if served is not None:
+        served.close()
     app.close()
     signals.close()
     return _left(in_time=in_time)

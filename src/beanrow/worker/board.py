@@ -15,6 +15,7 @@ import os
 import struct
 import sys
 import tempfile
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -23,13 +24,13 @@ if TYPE_CHECKING:
 
 __all__ = ["BoardLine", "FileTurn", "Shown", "SharedBoard", "lock_file"]
 
-_LINE = struct.Struct("@QdQ3Q")  # job, began, number of the task; done, failed, lost
+_LINE = struct.Struct("@QdQ3Qd")  # job, began, number of the task; done, failed, lost; heard
 _JOB = struct.Struct("@Q")
 _RUN = struct.Struct("@dQ")
 
 
 class Shown(NamedTuple):
-    """A line of the board; ``job`` is 0 while none runs."""
+    """A line of the board; ``job`` is 0 while none runs. ``heard``: the server, at this time."""
 
     job: int
     began: float
@@ -37,6 +38,7 @@ class Shown(NamedTuple):
     done: int
     failed: int
     lost: int
+    heard: float
 
 
 class SharedBoard:
@@ -71,12 +73,17 @@ class BoardLine:
 
     def clear(self) -> None:
         """Show that nothing runs, and nothing was done yet."""
-        _LINE.pack_into(self._memory, self._offset, 0, 0.0, 0, 0, 0, 0)
+        _LINE.pack_into(self._memory, self._offset, 0, 0.0, 0, 0, 0, 0, time.monotonic())
 
     def began(self, run: Run) -> None:
         """Show that a job runs."""
         _RUN.pack_into(self._memory, self._offset + 8, run.began, self._numbers[run.tube])
+        self._heard(run.began)
         _JOB.pack_into(self._memory, self._offset, run.id)
+
+    def idle(self) -> None:
+        """Show that the server answered."""
+        self._heard(time.monotonic())
 
     def over(self) -> None:
         """Show that none does, and what was done so far."""
@@ -86,6 +93,9 @@ class BoardLine:
         struct.pack_into(
             "@3Q", self._memory, self._offset + 24, counts.done, counts.failed, counts.lost
         )
+
+    def _heard(self, at: float) -> None:
+        struct.pack_into("@d", self._memory, self._offset + 48, at)
 
     def read(self) -> Shown:
         """Read the line."""

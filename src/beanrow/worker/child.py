@@ -73,6 +73,7 @@ class _Board:
         self._slot = slot
         self._recycle = recycle
         self.began = line.began
+        self.idle = line.idle
 
     def over(self) -> None:
         self._line.over()

@@ -86,6 +86,9 @@ class Board(Protocol):
     def over(self) -> None:
         """Show that none does."""
 
+    def idle(self) -> None:
+        """Show that the server answered, and had no job."""
+
 
 class Shared:
     """What all slots of a process share."""
@@ -174,6 +177,8 @@ class Slot:
                 if line.stopping:
                     return
                 finish = None
+                if self.board is not None:
+                    self.board.idle()
                 continue
             if line.half_closed:
                 return  # it came too late: closing gives it back
@@ -218,10 +223,11 @@ class Slot:
         finally:
             CURRENT.reset(token)
             self.run = None
-            if self.board is not None:
-                self.board.over()
         run.seconds = time.monotonic() - run.began
-        return self._ended(line, run, error)
+        finish = self._ended(line, run, error)
+        if self.board is not None:
+            self.board.over()
+        return finish
 
     def _begun(self, line: Line, job: Job, *, first: bool) -> Run | None:
         """Find out what a job is for; None if it is not there any more."""

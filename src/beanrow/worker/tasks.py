@@ -15,6 +15,7 @@ import random
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from beanrow.client.wire import Wire, open_wire
@@ -23,6 +24,7 @@ from beanrow.protocol import commands
 from beanrow.protocol.commands import Command, read_deleted
 from beanrow.protocol.values import Job
 from beanrow.worker.async_line import AsyncLine
+from beanrow.worker.health import Health, serve_health
 from beanrow.worker.keeper import TICK, Keeper, limit_error, pause
 from beanrow.worker.outcome import TimeLimitExceeded
 from beanrow.worker.run import CURRENT, Run
@@ -434,6 +436,21 @@ class TaskWorker:
                 if slot.line is not None:
                     slot.line.check(self._loop.time())
 
+    def health(self) -> Health:
+        """Tell how the worker is."""
+        lines = [slot.line for slot in self.slots]
+        heard = max((line.heard_at for line in lines if line is not None), default=-inf)
+        counts = self.shared.counts
+        return Health(
+            len(lines),
+            sum(slot.run is not None for slot in self.slots),
+            self._loop.time() - heard,
+            counts.done,
+            counts.failed,
+            counts.lost,
+            self.shared.stopping.is_set(),
+        )
+
     # -- stopping -----------------------------------------------------------------
 
     def stop(self) -> None:
@@ -473,12 +490,12 @@ class TaskWorker:
         self.shared.hooks.tell("on_stop", self.app)
 
 
-def run_tasks(app: App, tasks: int, grace: float) -> bool:
+def run_tasks(app: App, tasks: int, grace: float, health: str | None = None) -> bool:
     """Run a worker of asyncio tasks until it is told to stop; whether all ended in time."""
-    return asyncio.run(_run(app, tasks, grace))
+    return asyncio.run(_run(app, tasks, grace, health))
 
 
-async def _run(app: App, tasks: int, grace: float) -> bool:
+async def _run(app: App, tasks: int, grace: float, health: str | None) -> bool:
     import signal
 
     loop, told = asyncio.get_running_loop(), [asyncio.Event(), asyncio.Event()]
@@ -489,6 +506,7 @@ async def _run(app: App, tasks: int, grace: float) -> bool:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, hear)
     worker = TaskWorker(app, tasks)
+    served = None if health is None else serve_health(health, worker.health)
     worker.start()
     await told[0].wait()
     worker.stop()
@@ -502,5 +520,7 @@ async def _run(app: App, tasks: int, grace: float) -> bool:
         worker.give_back()
         in_time = await worker.wait(1.0)
     await worker.close()
+    if served is not None:
+        served.close()
     app.close()
     return in_time

@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from beanrow.errors import BeanstalkError
+from beanrow.worker.health import Health
 from beanrow.worker.keeper import Keeper, limit_error
 from beanrow.worker.outcome import TimeLimitExceeded
 from beanrow.worker.settle import settle, settled
@@ -97,6 +99,21 @@ class ThreadWorker:
         self._keeper.stop()
         self._keeper.join(5)
         self.shared.hooks.tell("on_stop", self.shared.app)
+
+    def health(self) -> Health:
+        """Tell how the worker is."""
+        lines = [slot.line for slot in list(self.slots)]
+        heard = max((line.heard_at for line in lines if line is not None), default=-inf)
+        counts = self.shared.counts
+        return Health(
+            len(lines),
+            sum(slot.run is not None for slot in list(self.slots)),
+            time.monotonic() - heard,
+            counts.done,
+            counts.failed,
+            counts.lost,
+            self.shared.stopping.is_set(),
+        )
 
     def _take_away(self, slot: Slot, run: Run) -> None:
         """Take a job from a function that is past its hard limit, and the thread out of use."""
