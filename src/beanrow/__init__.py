@@ -5,13 +5,15 @@
     with Client("localhost:11300") as client:
         client.put("hello", tube="emails")
 
-``AsyncClient`` has the same methods, awaited, and many commands on their way at once.
-``App`` makes functions tasks, and ``beanrow work`` runs what was put.
+``AsyncClient`` has the same methods, awaited, and many commands on their way at once;
+``Pool`` and ``AsyncPool`` are several servers as one.
 ``EmbeddedServer`` is a server of one's own, as a child process.
+``App`` makes functions tasks, and ``beanrow work`` runs what was put.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from beanrow.client.sync import Client
@@ -48,7 +50,10 @@ from beanrow.version import __version__
 
 if TYPE_CHECKING:
     from beanrow.client.aio import AsyncClient
+    from beanrow.client.async_pool import AsyncPool
     from beanrow.client.child import ChildServer as EmbeddedServer
+    from beanrow.client.group import PoolId
+    from beanrow.client.pool import Pool
     from beanrow.worker.app import App
     from beanrow.worker.codec import Codec
     from beanrow.worker.events import Middleware
@@ -67,6 +72,7 @@ if TYPE_CHECKING:
 __all__ = [
     "App",
     "AsyncClient",
+    "AsyncPool",
     "BadFormatError",
     "BadReplyError",
     "BadTypeError",
@@ -99,6 +105,8 @@ __all__ = [
     "NotFoundError",
     "NotIgnoredError",
     "OutOfMemoryError",
+    "Pool",
+    "PoolId",
     "Rate",
     "Release",
     "Retry",
@@ -115,33 +123,36 @@ __all__ = [
 ]
 
 
-# Each is for some programs; asyncio, subprocess and inspect would cost all of them their import.
-_LATER = {
-    "AsyncClient": ("beanrow.client.aio", "AsyncClient"),
-    "EmbeddedServer": ("beanrow.client.child", "ChildServer"),
-    "App": ("beanrow.worker.app", "App"),
-    "Bury": ("beanrow.worker.outcome", "Bury"),
-    "Codec": ("beanrow.worker.codec", "Codec"),
-    "LeaseLost": ("beanrow.worker.outcome", "LeaseLost"),
-    "Middleware": ("beanrow.worker.events", "Middleware"),
-    "Rate": ("beanrow.worker.limits", "Rate"),
-    "Release": ("beanrow.worker.outcome", "Release"),
-    "Retry": ("beanrow.worker.retry", "Retry"),
-    "Run": ("beanrow.worker.run", "Run"),
-    "Task": ("beanrow.worker.task", "Task"),
-    "TimeLimitExceeded": ("beanrow.worker.outcome", "TimeLimitExceeded"),
-    "UnreadableBody": ("beanrow.worker.outcome", "UnreadableBody"),
-    "current_job": ("beanrow.worker.run", "current_job"),
+_FOR_FEW = {
+    "App": ("worker.app", "App"),
+    "AsyncClient": ("client.aio", "AsyncClient"),
+    "AsyncPool": ("client.async_pool", "AsyncPool"),
+    "Bury": ("worker.outcome", "Bury"),
+    "Codec": ("worker.codec", "Codec"),
+    "EmbeddedServer": ("client.child", "ChildServer"),
+    "LeaseLost": ("worker.outcome", "LeaseLost"),
+    "Middleware": ("worker.events", "Middleware"),
+    "Pool": ("client.pool", "Pool"),
+    "PoolId": ("client.group", "PoolId"),
+    "Rate": ("worker.limits", "Rate"),
+    "Release": ("worker.outcome", "Release"),
+    "Retry": ("worker.retry", "Retry"),
+    "Run": ("worker.run", "Run"),
+    "Task": ("worker.task", "Task"),
+    "TimeLimitExceeded": ("worker.outcome", "TimeLimitExceeded"),
+    "UnreadableBody": ("worker.outcome", "UnreadableBody"),
+    "current_job": ("worker.run", "current_job"),
 }
+"""What few programs need, and where it is: asyncio, subprocess and inspect would cost all their
+import."""
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LATER:
+    if name not in _FOR_FEW:
         raise AttributeError(f"module 'beanrow' has no attribute {name!r}")
-    from importlib import import_module
-
-    module, inner = _LATER[name]
-    value = globals()[name] = getattr(import_module(module), inner)
+    module, own_name = _FOR_FEW[name]
+    value = getattr(import_module(f"beanrow.{module}"), own_name)
+    globals()[name] = value
     return value
 
 

@@ -13,7 +13,8 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from beanrow.client.async_speaker import AsyncSpeaker, lost_as_job
-from beanrow.client.batch import MOST_HELD, all_or_error, job_id_of, put_or_error
+from beanrow.client.batch import MOST_HELD, all_or_error, job_id_of, note_tube, put_or_error
+from beanrow.client.chores import Chore, drain_tube, kick_all, move
 from beanrow.client.connection import UNKNOWN_LIMIT
 from beanrow.client.line import Line
 from beanrow.client.pipeline import Collected, Item, Progress, Result, is_lost, windows
@@ -27,6 +28,7 @@ from beanrow.protocol.values import (
     DEFAULT_TTR,
     Duration,
     Job,
+    job_id,
     tube_name,
     whole_number,
 )
@@ -115,13 +117,46 @@ class AsyncBatches(AsyncSpeaker):
     def pipeline(self) -> AsyncPipeline:
         return AsyncPipeline(self._run)
 
-    async def _run(self, pipeline: list[Command[Any]]) -> list[Result[Any]]:
+    # -- chores -------------------------------------------------------------------
+
+    @as_client
+    async def drain_tube(self, tube: str, *, progress: Progress | None = None) -> int:
+        tube_name(tube)
+        return await self._do(drain_tube(tube, self._state.watched, progress))
+
+    @as_client
+    async def kick_all(self, tube: str | None = None) -> int:
+        if tube is None:
+            tube = self._state.used
+        tube_name(tube)
+        return await self._do(kick_all(tube))
+
+    @as_client
+    async def move(self, job: Job | int, tube: str) -> int:
+        tube_name(tube)
+        number = job_id(job)
+        held = (isinstance(job, Job) and job.holder is not None) or number in self._state.held
+        return await self._do(move(job, tube, held=held))
+
+    async def _do(self, chore: Chore[T]) -> T:
+        try:
+            step = next(chore)
+            while True:
+                step = chore.send(await self._run(step.commands, step.tube))
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]  # what the chore returns
+
+    # -- pipelines ----------------------------------------------------------------
+
+    async def _run(
+        self, pipeline: list[Command[Any]], tube: str | None = None
+    ) -> list[Result[Any]]:
         """Carry out a pipeline on a line of its own and give its results."""
         line = await self._lines.take()
         line.align(self._state)
-        if line.used != self._state.used:
-            line.choose(self._state.used)
-        line.to_be_kept = not any(one.name in {"use", "watch", "ignore"} for one in pipeline)
+        used = tube or self._state.used
+        if line.used != used:
+            line.choose(used)
         try:
             outcomes = await _all_outcomes([self._sent(line, command) for command in pipeline])
         except BaseException:
@@ -135,21 +170,23 @@ class AsyncBatches(AsyncSpeaker):
                 self._seen(one)
             elif isinstance(one, BuriedId):
                 self._buried(one, depth=3)
+            elif not isinstance(one, BeanstalkError):
+                note_tube(line, command)
         self._hold(line, reserved)
         return outcomes
 
     def _sent(self, line: Line, command: Command[Any]) -> Awaitable[Any]:
         """Send a command of a pipeline, over the line that holds its job if one does."""
         if command.name in NEEDS_RESERVATION:
-            job_id = job_id_of(command)
+            number = job_id_of(command)
             try:
-                holder, ours = self._on_its_line(job_id, command, keeps=command.name == "touch")
+                holder, ours = self._on_its_line(number, command, keeps=command.name == "touch")
             except JobLost as error:
                 refused: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
                 refused.set_exception(error)
                 return refused
             if holder is not None:
-                return lost_as_job(holder.submit(ours), command, job_id)
+                return lost_as_job(holder.submit(ours), command, number)
         return line.submit(command, command.wait)
 
 

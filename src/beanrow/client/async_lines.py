@@ -173,7 +173,7 @@ class Lines:
         """Keep a line for the next reserve."""
         if line.closed:
             return
-        if line.to_be_kept and len(self._idle) < _MOST_IDLE:
+        if len(self._idle) < _MOST_IDLE:
             self._idle.append(line)
         else:
             self._lines.discard(line)
@@ -183,6 +183,12 @@ class Lines:
         """Close a line on purpose."""
         self._lines.discard(line)
         line.end()
+
+    def give_back(self, line: Line) -> None:
+        """Close a line on purpose with the jobs that it holds: the server puts them back."""
+        for job_id in self._state.held_by(line):
+            del self._state.held[job_id]
+        self.end(line)
 
     def let_go(self, line: Line, job_id: int) -> None:
         """Note that a line no longer holds the job of this id."""

@@ -11,8 +11,9 @@ Laws:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
+from beanrow.client.chores import Chore, drain_tube, kick_all, move
 from beanrow.client.connection import Connection, Heard, StaleConnection
 from beanrow.client.pipeline import Item, Pipeline, Progress, Result, is_lost, windows
 from beanrow.client.speaker import Speaker
@@ -34,11 +35,12 @@ from beanrow.protocol.values import (
     Duration,
     Job,
     body_bytes,
+    job_id,
     tube_name,
     whole_number,
 )
 
-__all__ = ["MOST_HELD", "Batches", "all_or_error", "job_id_of", "put_or_error"]
+__all__ = ["MOST_HELD", "Batches", "all_or_error", "job_id_of", "note_tube", "put_or_error"]
 
 T = TypeVar("T")
 
@@ -124,6 +126,51 @@ class Batches(Speaker):
         """Collect commands in a ``with`` block and send them together at its end."""
         return Pipeline(self._run)
 
+    # -- chores -------------------------------------------------------------------
+
+    def drain_tube(self, tube: str, *, progress: Progress | None = None) -> int:
+        """Delete every job of a tube that is not reserved; gives how many it were.
+
+        It ends when as many are deleted as there were at its start: jobs put meanwhile
+        may be among them, or may be left. Ready jobs are reserved and deleted by the
+        hundred, and count as reserved in the statistics; delayed and buried ones, and all
+        of a paused tube, cost a round trip each. ``progress(count)`` is called after each.
+        """
+        tube_name(tube)
+        return self._do(drain_tube(tube, self._state.watched, progress))
+
+    def kick_all(self, tube: str | None = None) -> int:
+        """Make every buried job of ``tube``, or of the used tube, ready; gives how many it were.
+
+        Delayed jobs stay as they are. ``kick`` takes those where it finds none buried,
+        and so this costs a round trip for each job unless the tube has no delayed ones.
+        """
+        if tube is None:
+            tube = self._state.used
+        tube_name(tube)
+        return self._do(kick_all(tube))
+
+    def move(self, job: Job | int, tube: str) -> int:
+        """Put a job into another tube and delete it from its own; gives its new id.
+
+        Body, priority, ttr and what is left of a delay go with it; its age and its counts
+        begin anew, and one that was buried is ready there. The job must not be reserved
+        by others (NotFoundError). Three or four round trips; if the connection is lost
+        between the last two, the job is in both tubes, and the error says so.
+        """
+        tube_name(tube)
+        number = job_id(job)
+        held = (isinstance(job, Job) and job.holder is not None) or number in self._state.held
+        return self._do(move(job, tube, held=held))
+
+    def _do(self, chore: Chore[T]) -> T:
+        try:
+            step = next(chore)
+            while True:
+                step = chore.send(self._run(step.commands, step.tube))
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]  # what the chore returns
+
     # -- windows ------------------------------------------------------------------
 
     def _results(
@@ -206,8 +253,8 @@ class Batches(Speaker):
 
     # -- pipelines ----------------------------------------------------------------
 
-    def _run(self, pipeline: list[Command[Any]]) -> list[Result[Any]]:
-        """Carry out a pipeline and give its results."""
+    def _run(self, pipeline: list[Command[Any]], tube: str | None = None) -> list[Result[Any]]:
+        """Carry out a pipeline and give its results; with ``tube``, while that is used."""
         items: list[Item[Any]] = []
         for command in pipeline:
             try:
@@ -215,7 +262,7 @@ class Batches(Speaker):
                 items.append(self._routed(job_id_of(command), command) if needs else command)
             except JobLost as error:
                 items.append(error)
-        results = list(self._results(items, self._state.used))
+        results = list(self._results(items, tube or self._state.used))
         lost = next((one for one in results if is_lost(one)), None)
         results += [_not_reached(command, lost) for command in pipeline[len(results) :]]
         for command, result in zip(pipeline, results, strict=True):
@@ -227,20 +274,33 @@ class Batches(Speaker):
         connection = self._mine.connection
         if connection is None or isinstance(result, BeanstalkError):
             return
-        word, _, tube = str(command).partition(" ")
         if isinstance(result, Job):
-            if word.startswith("reserve"):
+            if command.name.startswith("reserve"):
                 self._held(result)
             else:
                 self._seen(result)
         elif isinstance(result, BuriedId):
             self._buried(result, depth=4)
-        elif word == "use":
-            connection.used = tube
-        elif word == "watch" and tube not in connection.watched:
-            connection.watched += (tube,)
-        elif word == "ignore":
-            connection.watched = tuple(one for one in connection.watched if one != tube)
+        else:
+            note_tube(connection, command)
+
+
+class HasTubes(Protocol):
+    """A connection: the tubes that the server has it use and watch."""
+
+    used: str
+    watched: tuple[str, ...]
+
+
+def note_tube(connection: HasTubes, command: Command[Any]) -> None:
+    """Take note of a command that may have changed the tubes of a connection."""
+    word, _, tube = str(command).partition(" ")
+    if word == "use":
+        connection.used = tube
+    elif word == "watch" and tube not in connection.watched:
+        connection.watched += (tube,)
+    elif word == "ignore":
+        connection.watched = tuple(one for one in connection.watched if one != tube)
 
 
 def job_id_of(command: Command[Any]) -> int:

@@ -61,14 +61,13 @@ class Line(asyncio.BufferedProtocol):
     ``used`` and ``watched`` are the tubes that the server has this line use and watch once
     it has read all that was said so far; ``jobs`` the ids of the reserved jobs that it
     holds; ``most_body`` the largest body in bytes that the server takes, UNKNOWN_LIMIT
-    until it was asked; ``to_be_kept`` is false once its owner does not know its tubes any
-    more.
+    until it was asked.
     """
 
     __slots__ = (
         "_alarm", "_alarm_at", "_alone", "_buffer", "_end", "_limit", "_loop", "_out",
         "_pending", "_retired", "_stream", "_tell", "_timeout", "_trace", "_transport",
-        "closed", "jobs", "most_body", "owner", "peer", "to_be_kept", "used", "watched",
+        "closed", "jobs", "most_body", "owner", "peer", "used", "watched",
     )  # fmt: skip
 
     def __init__(
@@ -98,7 +97,6 @@ class Line(asyncio.BufferedProtocol):
         self.watched: tuple[str, ...] = (DEFAULT_TUBE,)
         self.jobs: set[int] = set()
         self.most_body = UNKNOWN_LIMIT
-        self.to_be_kept = True
         self._retired = False
         self.closed = False
 

@@ -114,9 +114,9 @@ class Connections:
             return connection
         broke = mine.broke or connection is not None
         mine.connection = mine.guard = None
-        connection = self._opened(self._timeout - spent)
+        connection = self.open_one(self._timeout - spent)
+        mine.connection, mine.guard = connection, _Guard(connection, self)
         mine.broke = False
-        self.outage = False
         if broke and self._on_reconnect is not None:
             self._on_reconnect()
         return connection
@@ -126,8 +126,9 @@ class Connections:
         if self._closed:
             raise ClientClosedError(f"this client of {self._address} was closed; make a new one")
 
-    def _opened(self, timeout: float) -> Connection:
-        """Open a connection that watches what the client watches."""
+    def open_one(self, timeout: float) -> Connection:
+        """Open a connection that watches what the client watches, and is no thread's."""
+        self.check_open()
         address = self._server_address()
         trace = None
         if self._trace:
@@ -140,15 +141,13 @@ class Connections:
         )
         with self._lock:
             self._open.add(connection)
-            self.mine.connection = connection
-            self.mine.guard = _Guard(connection, self)
         try:
             self.check_open()  # it may have been closed meanwhile, by another thread
             self.align(connection)
         except BaseException:
-            self.mine.connection = None
-            connection.end()
+            self.discard(connection)
             raise
+        self.outage = False
         return connection
 
     def align(self, connection: Connection) -> None:
@@ -210,9 +209,13 @@ class Connections:
 
     def forget(self, connection: Connection) -> None:
         """End the connection of a thread that has ended."""
+        self._state.lose(connection, _THREAD_ENDED)
+        self.discard(connection)
+
+    def discard(self, connection: Connection) -> None:
+        """End a connection that nobody needs any more."""
         with self._lock:
             self._open.discard(connection)
-        self._state.lose(connection, _THREAD_ENDED)
         connection.end()
 
     def close(self, *, farewell: bool = False) -> None:
