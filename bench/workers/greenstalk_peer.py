@@ -13,11 +13,11 @@ import greenstalk
 from bench.workers.record import NAP, URL, record
 
 HOST, _, PORT = (URL or "127.0.0.1:0").rpartition(":")
-_clients: dict[int, greenstalk.Client[str]] = {}
+_clients: dict[tuple[int, str], greenstalk.Client[str]] = {}
 
 
 def _client(tube: str) -> greenstalk.Client[str]:
-    key = threading.get_ident()
+    key = threading.get_ident(), tube
     if key not in _clients:
         _clients[key] = greenstalk.Client((HOST, int(PORT)), use=tube, watch=tube)
     return _clients[key]
