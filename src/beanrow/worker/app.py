@@ -18,8 +18,10 @@ from beanrow.worker.task import Task, Terms
 
 if TYPE_CHECKING:
     import ssl
+    from datetime import tzinfo
 
     from beanrow.client.sync import Client
+    from beanrow.worker.schedule import Missed
 
 __all__ = ["App", "Sink"]
 
@@ -106,6 +108,38 @@ class App:
             return self._added(Task(self, *function))
         return lambda decorated: self._added(Task(self, decorated, **settings))
 
+    def every(
+        self,
+        when: str | Duration,
+        *,
+        tz: str | tzinfo = "UTC",
+        missed: Missed = "one",
+    ) -> Callable[[Task[P, R]], Task[P, R]]:
+        """Put a job of this task, without arguments, at each tick.
+
+            @app.every("*/5 * * * *", tz="Europe/Berlin")
+            @app.task
+            def report() -> None: ...
+
+        ``when``: cron's five fields, ``@daily`` and the like, or an interval in seconds or as
+        a timedelta. ``missed``: what is put for ticks that passed while no worker ran: "one"
+        job for all of them, one for each ("all", a thousand at most), or "none". The workers
+        of the app see to it, any number of them; see docs/worker.md for what is promised.
+        """
+        from beanrow.worker.cron import read_when
+        from beanrow.worker.schedule import Schedule
+
+        schedule_when = read_when(when, tz)
+
+        def scheduled(task: Task[P, R]) -> Task[P, R]:
+            schedule = Schedule(task, schedule_when, missed)
+            tokens = Task(self, _token, tube=schedule.tube, at_once=1)
+            tokens.schedule = schedule
+            self._added(tokens)
+            return task
+
+        return scheduled
+
     def _added(self, task: Task[P, R]) -> Task[P, R]:
         other = self.tasks.get(task.tube)
         if other is not None:
@@ -160,6 +194,10 @@ class App:
             yield
         finally:
             self.sink = before
+
+
+def _token(body: bytes) -> None:
+    """Stand for a token of a schedule, which a slot carries out itself."""
 
 
 class _Server:

@@ -15,7 +15,8 @@ import random
 import threading
 import time
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, Protocol
+from math import inf
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from beanrow.errors import BeanstalkError, ConnectionLostError, NotFoundError
 from beanrow.protocol import commands
@@ -26,6 +27,7 @@ from beanrow.worker.letters import PastErrors
 from beanrow.worker.line import Line
 from beanrow.worker.outcome import TimeLimitExceeded
 from beanrow.worker.run import CURRENT, Run
+from beanrow.worker.schedule import LOOK_EVERY
 from beanrow.worker.settle import after_crash, ended_workers, settle, settled
 from beanrow.worker.turns import Turns
 
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from beanrow.worker.app import App
     from beanrow.worker.events import Hooks
     from beanrow.worker.task import Task
+
+T = TypeVar("T")
 
 __all__ = ["Board", "Caution", "Counts", "Shared", "Slot"]
 
@@ -114,6 +118,8 @@ class Slot:
         self.tasks = tasks
         self._only = next(iter(tasks.values())) if len(tasks) == 1 else None
         self._turns = Turns(tasks) if any(one.weight for one in tasks.values()) else None
+        self._schedules = [one.schedule for one in tasks.values() if one.schedule is not None]
+        self._looked_at = -inf  # when the schedules were
         self._runner: asyncio.Runner | None = None
         self.line: Line | None = None
         self.run: Run | None = None
@@ -162,6 +168,8 @@ class Slot:
         finish: Command[Any] | None = None
         first, turns, last = True, self._turns, 0
         while True:
+            if self._schedules:
+                self._look_at_schedules(line)
             try:
                 if turns is None:
                     job = line.next(finish)
@@ -188,6 +196,14 @@ class Slot:
             if self._last_run is not None and self._last_run.abandoned:
                 return
 
+    def _look_at_schedules(self, line: Line) -> None:
+        """See now and then that each schedule has its token."""
+        if time.monotonic() - self._looked_at < LOOK_EVERY or line.stopping:
+            return
+        self._looked_at = time.monotonic()
+        for schedule in self._schedules:
+            _carried(schedule.look(time.time()), line.exchange)
+
     def _not_acknowledged(self, job_id: int) -> None:
         """Count a job whose end the server did not take, or perhaps did not hear."""
         self._shared.counts.lost += 1
@@ -212,6 +228,9 @@ class Slot:
         if run is None:
             return None  # its ttr has run out already
         self._last_run = run
+        if run.task.schedule is not None:
+            _carried(run.task.schedule.tick(run.id, run.body, time.time()), line.exchange)
+            return None
         if run.stats is not None and ended_workers(run.stats):
             return settled(after_crash(run, self._hooks, self._shared.past), line.ask)
         self.run = run
@@ -331,9 +350,10 @@ class Slot:
 
 
 def _carried(
-    talk: Generator[list[Command[Any]], list[Any], Job | None],
+    talk: Generator[list[Command[Any]], list[Any], T],
     exchange: Callable[[list[Command[Any]]], list[Any]],
-) -> Job | None:
+) -> T:
+    """Carry a talk through: say what it yields, give it the answers."""
     try:
         said = next(talk)
         while True:

@@ -30,6 +30,7 @@ from beanrow.worker.retry import RetryPolicy, checked_policy
 
 if TYPE_CHECKING:
     from beanrow.worker.app import App
+    from beanrow.worker.schedule import Schedule
 
 __all__ = ["Put", "Task", "Terms"]
 
@@ -96,7 +97,7 @@ class Task(Put[P, R]):
 
     __slots__ = (
         "__dict__", "__wrapped__", "app", "dead_letters", "function", "is_async", "limits", "name",
-        "parameters", "retry", "weight",
+        "parameters", "retry", "schedule", "weight",
     )  # fmt: skip
 
     def __init__(
@@ -130,6 +131,7 @@ class Task(Put[P, R]):
         self.dead_letters = dead_letters
         if dead_letters is not None:
             tube_name(dead_letters)
+        self.schedule: Schedule | None = None  # a task whose jobs are its tokens
         self.weight = None if weight is None else _at_least_one(weight, "weight")
         self.limits = Limits(
             _limit(time_limit, "time_limit"),

@@ -13,10 +13,11 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from beanrow.client.wire import Wire, open_wire
 from beanrow.errors import BeanstalkError, ConnectionLostError, NotFoundError
@@ -28,6 +29,7 @@ from beanrow.worker.health import Health, serve_health
 from beanrow.worker.keeper import TICK, Keeper, limit_error, pause
 from beanrow.worker.outcome import TimeLimitExceeded
 from beanrow.worker.run import CURRENT, Run
+from beanrow.worker.schedule import LOOK_EVERY
 from beanrow.worker.settle import Asking, after_crash, ended_workers, settle
 from beanrow.worker.slot import Shared, float_seconds
 from beanrow.worker.threads import interrupt, limited, tasks_of_slots
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from beanrow.worker.task import Task
 
 __all__ = ["TaskWorker"]
+
+T = TypeVar("T")
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
 _LOOK_EVERY = 1.0
@@ -53,6 +57,8 @@ class AsyncSlot:
         self.tasks = tasks
         self._only = next(iter(tasks.values())) if len(tasks) == 1 else None
         self._turns = Turns(tasks) if any(one.weight for one in tasks.values()) else None
+        self._schedules = [one.schedule for one in tasks.values() if one.schedule is not None]
+        self._looked_at = -inf  # when the schedules were
         self._last: Run | None = None
         self._first = True
         self._ending: Run | None = None  # whose end was said, and not answered yet
@@ -92,6 +98,8 @@ class AsyncSlot:
         """Say what ends the last job, and get the next."""
         line, turns = self.line, self._turns
         assert line is not None
+        if self._schedules:
+            await self._look_at_schedules(line)
         self._ending = self._last if finish is not None else None
         if line.stopping:
             if finish is not None:
@@ -105,13 +113,15 @@ class AsyncSlot:
                 line.half_close()
         else:
             line.refused = None
-            talk = turns.next(line, finish)
-            try:
-                said = next(talk)
-                while True:
-                    said = talk.send(await line.exchange(said))
-            except StopIteration as done:
-                self._reserved(done.value)
+            self._reserved(await _carried(turns.next(line, finish), line))
+
+    async def _look_at_schedules(self, line: AsyncLine) -> None:
+        """See now and then that each schedule has its token."""
+        if time.monotonic() - self._looked_at < LOOK_EVERY or line.stopping:
+            return
+        self._looked_at = time.monotonic()
+        for schedule in self._schedules:
+            await _carried(schedule.look(time.time()), line)
 
     def _reserved(self, told: Any) -> None:
         """Hear what a reserve gave: a job, None, or an error."""
@@ -204,6 +214,9 @@ class AsyncSlot:
             task = task or self.tasks[stats.tube]
         run = self._last = Run(job.id, job.body, task, now)
         run.stats = stats
+        if task.schedule is not None:
+            await _carried(task.schedule.tick(run.id, run.body, time.time()), line)
+            return None
         if stats is not None and ended_workers(stats):
             return await _settled(after_crash(run, self._hooks, self._shared.past), line)
         self.run = run
@@ -335,6 +348,16 @@ async def _within(limit: float, coroutine: Any) -> None:
         if own is not None and not timer.expired():
             raise
         raise TimeLimitExceeded(f"longer than {limit:g} s") from error
+
+
+async def _carried(talk: Generator[list[Command[Any]], list[Any], T], line: AsyncLine) -> T:
+    """Carry a talk through: say what it yields, give it the answers."""
+    try:
+        said = next(talk)
+        while True:
+            said = talk.send(await line.exchange(said))
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]  # what the generator returns
 
 
 async def _settled(asking: Asking, line: AsyncLine) -> Command[Any] | None:
