@@ -62,9 +62,11 @@ if TYPE_CHECKING:
         Bury,
         LeaseLost,
         Release,
+        TaskFailed,
         TimeLimitExceeded,
         UnreadableBody,
     )
+    from beanrow.worker.replies import Reply
     from beanrow.worker.retry import Retry
     from beanrow.worker.run import Run, current_job
     from beanrow.worker.task import Task
@@ -109,11 +111,13 @@ __all__ = [
     "PoolId",
     "Rate",
     "Release",
+    "Reply",
     "Retry",
     "Run",
     "ServerStats",
     "StatsParsingError",
     "Task",
+    "TaskFailed",
     "TimeLimitExceeded",
     "TubeStats",
     "UnknownCommandError",
@@ -136,9 +140,11 @@ _FOR_FEW = {
     "PoolId": ("client.group", "PoolId"),
     "Rate": ("worker.limits", "Rate"),
     "Release": ("worker.outcome", "Release"),
+    "Reply": ("worker.replies", "Reply"),
     "Retry": ("worker.retry", "Retry"),
     "Run": ("worker.run", "Run"),
     "Task": ("worker.task", "Task"),
+    "TaskFailed": ("worker.outcome", "TaskFailed"),
     "TimeLimitExceeded": ("worker.outcome", "TimeLimitExceeded"),
     "UnreadableBody": ("worker.outcome", "UnreadableBody"),
     "current_job": ("worker.run", "current_job"),

@@ -24,6 +24,9 @@ reveal_type(fetch("x"))                      # reveal: "Coroutine[Any, Any, byte
 reveal_type(send.put(1, lang="de"))          # reveal: "int"
 reveal_type(send.options(delay=3).put(1))    # reveal: "int"
 reveal_type(send.put_many([(1,)]))           # reveal: "list[int]"
+reveal_type(send.submit(1))                  # reveal: "beanrow.worker.replies.Reply[float]"
+reveal_type(fetch.submit("x"))               # reveal: "beanrow.worker.replies.Reply[bytes]"
+send.submit("x")                             # error: [arg-type]
 send.put("x")                                # error: [arg-type]
 send("x")                                    # error: [arg-type]
 send.put(1, lang=2)                          # error: [arg-type]

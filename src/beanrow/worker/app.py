@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from datetime import tzinfo
 
     from beanrow.client.sync import Client
+    from beanrow.worker.replies import Replies, Reply
     from beanrow.worker.schedule import Missed
 
 __all__ = ["App", "Sink"]
@@ -39,6 +41,9 @@ class Sink(Protocol):
 
     def put_many(self, task: Task[Any, Any], bodies: Iterable[bytes], terms: Terms) -> list[int]:
         """Take many jobs; gives their ids, in order."""
+
+    def submit(self, task: Task[Any, Any], body: bytes, terms: Terms) -> Reply[Any]:
+        """Take one job whose result is wanted."""
 
 
 class App:
@@ -70,6 +75,7 @@ class App:
         self.middleware = list(middleware)
         self.sink: Sink = _Server(self)
         self._client: Client | None = None
+        self._replies: Replies | None = None
 
     # -- tasks --------------------------------------------------------------------
 
@@ -176,9 +182,19 @@ class App:
 
     def close(self) -> None:
         """Close the client. The next put opens another one."""
-        client, self._client = self._client, None
-        if client is not None:
-            client.close()
+        for one in (self._client, self._replies):
+            if one is not None:
+                one.close()
+        self._client = self._replies = None
+
+    @property
+    def replies(self) -> Replies:
+        """Where this process's replies come in; made when the first is wanted."""
+        if self._replies is None or self._replies.owner != os.getpid():
+            from beanrow.worker.replies import Replies
+
+            self._replies = Replies(self)
+        return self._replies
 
     @contextmanager
     def inline(self) -> Iterator[None]:
@@ -218,3 +234,16 @@ class _Server:
 
     def put_many(self, task: Task[Any, Any], bodies: Iterable[bytes], terms: Terms) -> list[int]:
         return self._app.client.put_many(bodies, **terms._asdict())
+
+    def submit(self, task: Task[Any, Any], body: bytes, terms: Terms) -> Reply[Any]:
+        from beanrow.worker.replies import Reply
+        from beanrow.worker.submitted import wrap
+
+        replies = self._app.replies
+        to, future = replies.expect()
+        try:
+            job_id = self.put(task, wrap(body, to), terms, None)
+        except BaseException:
+            replies.forget(to)
+            raise
+        return Reply(job_id, future, task)

@@ -149,7 +149,7 @@ def _listen(control: socket.socket, shared: Shared, slot: Slot) -> None:
             run.lose()
 
 
-def _limited(run: Run, call: Callable[[], object]) -> None:
+def _limited(run: Run, call: Callable[[], object]) -> object:
     """Run a function under a timer that raises in it, also where it waits for the kernel."""
     armed, limit = True, run.task.limits.soft
     assert limit is not None
@@ -161,7 +161,7 @@ def _limited(run: Run, call: Callable[[], object]) -> None:
     before = signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, limit)
     try:
-        call()
+        return call()
     finally:
         armed = False
         signal.setitimer(signal.ITIMER_REAL, 0)

@@ -62,8 +62,18 @@ class Parameters:
     """The parameters of a task's function: from a call to a body, and back to a call."""
 
     __slots__ = (
-        "_any_more", "_by_position", "_codec", "_dump", "_known", "_load", "_name", "_only_position",
-        "_raw", "_required", "_signature",
+        "_any_more",
+        "_by_position",
+        "_codec",
+        "_dump",
+        "_known",
+        "_load",
+        "_name",
+        "_only_position",
+        "_raw",
+        "_required",
+        "_signature",
+        "load_result",
     )  # fmt: skip
 
     def __init__(self, function: Callable[..., Any], codec: Codec | None) -> None:
@@ -85,6 +95,8 @@ class Parameters:
         self._any_more = len(self._by_position) < len(parameters)
         self._raw = self._raw_type(hints) if codec is None and not self._any_more else None
         self._codec: Codec = codec or JsonCodec()
+        result = _converters(hints.get("return"))
+        self.load_result = None if result is None else result[1]
         self._load: dict[str, Convert] = {}
         self._dump: dict[str, Convert] = {}
         for name in self._by_position:

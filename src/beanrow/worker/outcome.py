@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from beanrow.protocol.values import Duration, priority_number, seconds
 
-__all__ = ["Bury", "LeaseLost", "Outcome", "Release", "TimeLimitExceeded", "UnreadableBody"]
+__all__ = [
+    "Bury",
+    "LeaseLost",
+    "Outcome",
+    "Release",
+    "TaskFailed",
+    "TimeLimitExceeded",
+    "UnreadableBody",
+]
 
 
 class Outcome(Exception):
@@ -48,3 +56,11 @@ class TimeLimitExceeded(Exception):
 
 class UnreadableBody(Exception):
     """The body does not hold the arguments of the task; its cause says what is wrong."""
+
+
+class TaskFailed(Exception):
+    """A submitted job was given up; ``kind`` is the name of what its last attempt raised."""
+
+    def __init__(self, text: str, kind: str = "") -> None:
+        super().__init__(f"{kind}: {text}" if kind else text)
+        self.kind = kind

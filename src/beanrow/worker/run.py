@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import threading
 
     from beanrow.protocol.stats import JobStats
+    from beanrow.worker.submitted import ReplyTo
     from beanrow.worker.task import Task
 
 __all__ = ["CURRENT", "Run", "current_job", "running"]
@@ -39,12 +40,14 @@ class Run:
         "lease_lost",
         "limited",
         "on_lease_lost",
+        "reply_to",
         "seconds",
         "stats",
         "task",
         "thread",
         "touch_at",
         "ttr",
+        "value",
     )  # fmt: skip
 
     def __init__(self, id: int, body: bytes, task: Task[Any, Any], began: float = 0.0) -> None:
@@ -57,6 +60,8 @@ class Run:
         self.lease_lost = False
         self.abandoned = False
         self.limited = False
+        self.reply_to: ReplyTo | None = None
+        self.value: Any = None
         self.in_function = False
         self.guard: threading.Lock | None = None
         self.thread = 0

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from beanrow.worker.events import Hooks
     from beanrow.worker.run import Run
 
-__all__ = ["Asking", "WorkerKilled", "after_crash", "ended_workers", "settle", "settled"]
+__all__ = ["Asking", "WorkerKilled", "after_crash", "done", "ended_workers", "settle", "settled"]
 
 T = TypeVar("T")
 Asking: TypeAlias = "Generator[Command[Any], Any, Command[Any] | None]"
@@ -55,6 +55,7 @@ def settle(run: Run, error: BaseException, hooks: Hooks, past: PastErrors) -> As
         priority = stats.pri if error.priority is None else error.priority
         return commands.release(run.id, priority, error.delay)
     if isinstance(error, Bury):
+        yield from _told(run, error)
         hooks.tell("on_bury", run, str(error))
         return commands.bury(run.id, stats.pri)
     hooks.tell("on_failure", run, error)
@@ -98,6 +99,7 @@ def _give_up(
     run: Run, stats: JobStats, error: BaseException, hooks: Hooks, past: PastErrors
 ) -> Asking:
     """Set a job aside for good."""
+    yield from _told(run, error)
     earlier, why = past.taken(run.id), one_line(error)
     tube = run.task.dead_letters
     if tube is None:
@@ -112,6 +114,23 @@ def _give_up(
         return commands.bury(run.id, stats.pri)
     hooks.tell("on_dead_letter", run, tube)
     return commands.delete(run.id)
+
+
+def done(run: Run) -> Asking:
+    """End a job whose function returned, and whose value somebody waits for."""
+    from beanrow.worker.submitted import answer
+
+    assert run.reply_to is not None
+    yield from answer(run.reply_to, run.value, None)
+    return commands.delete(run.id)
+
+
+def _told(run: Run, error: BaseException) -> Generator[Command[Any], Any, None]:
+    """Tell whoever waits for the result of a job that there will be none."""
+    if run.reply_to is not None:
+        from beanrow.worker.submitted import answer
+
+        yield from answer(run.reply_to, None, error)
 
 
 def settled(asking: Asking, ask: Callable[[Command[Any]], Any]) -> Command[Any] | None:

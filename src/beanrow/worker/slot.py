@@ -28,7 +28,8 @@ from beanrow.worker.line import Line
 from beanrow.worker.outcome import TimeLimitExceeded
 from beanrow.worker.run import CURRENT, Run
 from beanrow.worker.schedule import LOOK_EVERY
-from beanrow.worker.settle import after_crash, ended_workers, settle, settled
+from beanrow.worker.settle import after_crash, done, ended_workers, settle, settled
+from beanrow.worker.submitted import PREFIX, unwrap
 from beanrow.worker.turns import Turns
 
 if TYPE_CHECKING:
@@ -274,13 +275,16 @@ class Slot:
                 run.abandoned = line.stopping
                 if run.abandoned:
                     return None
-            args, kwargs = task.parameters.decode(run.body)
+            body = run.body
+            if body.startswith(PREFIX):
+                body, run.reply_to = unwrap(body)
+            args, kwargs = task.parameters.decode(body)
             for hook in self._before:
                 hook(run)
             if task.is_async or task.limits.soft is not None:
-                self._call_with_care(run, args, kwargs)
+                run.value = self._call_with_care(run, args, kwargs)
             else:
-                task.function(*args, **kwargs)
+                run.value = task.function(*args, **kwargs)
         except BaseException as raised:  # noqa: BLE001  (all of it is the job's failure)
             return raised
         return None
@@ -298,6 +302,8 @@ class Slot:
             counts.done += 1
             if self._after:
                 self._hooks.tell("after", run)
+            if run.reply_to is not None:
+                return settled(done(run), line.ask)
             return Command(b"delete %d\r\n" % run.id, read_deleted)
         counts.failed += 1
         finish = settled(settle(run, error, self._hooks, self._shared.past), line.ask)
@@ -312,33 +318,32 @@ class Slot:
         if pause > 0:
             self._shared.stopping.wait(pause)
 
-    def _call_with_care(self, run: Run, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _call_with_care(self, run: Run, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a coroutine, or a function with a time limit."""
         task = run.task
         if task.is_async:
-            self._run_coroutine(task.function(*args, **kwargs), run)
-        elif self.limited is None:
-            task.function(*args, **kwargs)
-        else:
-            self.limited(run, lambda: task.function(*args, **kwargs))
+            return self._run_coroutine(task.function(*args, **kwargs), run)
+        if self.limited is None:
+            return task.function(*args, **kwargs)
+        return self.limited(run, lambda: task.function(*args, **kwargs))
 
-    limited: Callable[[Run, Callable[[], object]], None] | None = None
+    limited: Callable[[Run, Callable[[], object]], Any] | None = None
     """How a soft time limit is enforced here; set by the kind of worker."""
 
-    def _run_coroutine(self, coroutine: Any, run: Run) -> None:
+    def _run_coroutine(self, coroutine: Any, run: Run) -> Any:
         import asyncio
         from contextvars import copy_context
 
         if self._runner is None:
             self._runner = asyncio.Runner()
 
-        async def limited() -> None:
+        async def limited() -> Any:
             task, loop = asyncio.current_task(), asyncio.get_running_loop()
             assert task is not None
             run.on_lease_lost = lambda: loop.call_soon_threadsafe(task.cancel)
             try:
                 async with asyncio.timeout(run.task.limits.soft):
-                    await coroutine
+                    return await coroutine
             except TimeoutError as error:
                 if error.__cause__ is None and not isinstance(
                     error.__context__, asyncio.CancelledError
@@ -346,7 +351,7 @@ class Slot:
                     raise  # the function's own
                 raise TimeLimitExceeded(f"longer than {run.task.limits.soft:g} s") from error
 
-        self._runner.run(limited(), context=copy_context())
+        return self._runner.run(limited(), context=copy_context())
 
 
 def _carried(

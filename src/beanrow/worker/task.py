@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeVar
+from collections.abc import Callable, Coroutine, Iterable
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeVar, overload
 
 from beanrow.errors import BadTypeError, BadValueError
 from beanrow.protocol.values import (
@@ -30,12 +30,14 @@ from beanrow.worker.retry import RetryPolicy, checked_policy
 
 if TYPE_CHECKING:
     from beanrow.worker.app import App
+    from beanrow.worker.replies import Reply
     from beanrow.worker.schedule import Schedule
 
 __all__ = ["Put", "Task", "Terms"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 class Terms(NamedTuple):
@@ -89,6 +91,24 @@ class Put(Generic[P, R]):
         encode = task.parameters.encode
         return task.app.sink.put_many(
             task, (encode(_arguments(task, one), {}) for one in calls), self._terms
+        )
+
+    @overload
+    def submit(
+        self: Put[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
+    ) -> Reply[T]: ...
+    @overload
+    def submit(self, *args: P.args, **kwargs: P.kwargs) -> Reply[R]: ...
+    def submit(self, *args: P.args, **kwargs: P.kwargs) -> Reply[Any]:
+        """Put this call as a job whose result is wanted: ``await send.submit(42).result()``.
+
+        Its body is wrapped, with the tube of the reply beside the arguments; only workers of
+        beanrow understand that. The value must be JSON, msgspec or pydantic.
+        """
+        if self._unique is not None:
+            raise BadValueError("submit takes no unique key: the job that lives has its own reply")
+        return self._task.app.sink.submit(
+            self._task, self._task.parameters.encode(args, kwargs), self._terms
         )
 
 

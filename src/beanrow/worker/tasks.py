@@ -30,8 +30,9 @@ from beanrow.worker.keeper import TICK, Keeper, limit_error, pause
 from beanrow.worker.outcome import TimeLimitExceeded
 from beanrow.worker.run import CURRENT, Run
 from beanrow.worker.schedule import LOOK_EVERY
-from beanrow.worker.settle import Asking, after_crash, ended_workers, settle
+from beanrow.worker.settle import Asking, after_crash, done, ended_workers, settle
 from beanrow.worker.slot import Shared, float_seconds
+from beanrow.worker.submitted import PREFIX, unwrap
 from beanrow.worker.threads import interrupt, limited, tasks_of_slots
 from beanrow.worker.turns import Turns, watch_changes
 
@@ -236,19 +237,22 @@ class AsyncSlot:
                 if run.abandoned:
                     self._end()
                     return None
-            args, kwargs = task.parameters.decode(run.body)
+            body = run.body
+            if body.startswith(PREFIX):
+                body, run.reply_to = unwrap(body)
+            args, kwargs = task.parameters.decode(body)
             for hook in self._hooks.before:
                 hook(run)
             if not task.is_async:
-                await self._worker.in_thread(run, args, kwargs)
+                run.value = await self._worker.in_thread(run, args, kwargs)
                 return None
             current = asyncio.current_task()
             loop = asyncio.get_running_loop()
             run.on_lease_lost = lambda: loop.call_soon_threadsafe(_cancel, current, run)
             if task.limits.soft is None:
-                await task.function(*args, **kwargs)
+                run.value = await task.function(*args, **kwargs)
             else:
-                await _within(task.limits.soft, task.function(*args, **kwargs))
+                run.value = await _within(task.limits.soft, task.function(*args, **kwargs))
         except asyncio.CancelledError as cancelled:
             if not (run.lease_lost or run.abandoned):
                 return cancelled
@@ -271,6 +275,8 @@ class AsyncSlot:
             if error is None:
                 counts.done += 1
                 self._hooks.tell("after", run)
+                if run.reply_to is not None:
+                    return await _settled(done(run), line)
                 return Command(b"delete %d\r\n" % run.id, read_deleted)
             counts.failed += 1
             finish = await _settled(settle(run, error, self._hooks, self._shared.past), line)
@@ -334,13 +340,13 @@ def _cancel(task: asyncio.Task[None] | None, run: Run) -> None:
         task.cancel()
 
 
-async def _within(limit: float, coroutine: Any) -> None:
+async def _within(limit: float, coroutine: Any) -> Any:
     """Await a coroutine no longer than this; TimeLimitExceeded after it."""
     own: BaseException | None = None
     try:
         async with asyncio.timeout(limit) as timer:
             try:
-                await coroutine
+                return await coroutine
             except TimeoutError as error:
                 own = error
                 raise
@@ -432,17 +438,16 @@ class TaskWorker:
             except TimeoutError:
                 pass  # the usual end
 
-    async def in_thread(self, run: Run, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    async def in_thread(self, run: Run, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a plain function in a thread."""
         function, context = run.task.function, copy_context()
 
-        def call() -> None:
+        def call() -> Any:
             if run.task.limits.soft is None:
-                function(*args, **kwargs)
-            else:
-                limited(run, lambda: function(*args, **kwargs))
+                return function(*args, **kwargs)
+            return limited(run, lambda: function(*args, **kwargs))
 
-        await self._loop.run_in_executor(self._pool, context.run, call)
+        return await self._loop.run_in_executor(self._pool, context.run, call)
 
     def _take_away(self, slot: AsyncSlot, run: Run) -> None:
         self._loop.call_soon_threadsafe(lambda: self._begin_apart(slot.take_away(run)))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import threading
 from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any
 
+from beanrow.worker.outcome import TaskFailed
+from beanrow.worker.replies import Reply
 from beanrow.worker.run import Run, running
+from beanrow.worker.submitted import plain
 from beanrow.worker.task import Task, Terms
 
 __all__ = ["Inline"]
@@ -25,37 +28,36 @@ class Inline:
         self, task: Task[Any, Any], body: bytes, terms: Terms, unique: tuple[str, int] | None
     ) -> int:
         """Run one job; what it raises is raised."""
+        return self._run(task, body)[0]
+
+    def _run(self, task: Task[Any, Any], body: bytes) -> tuple[int, Any]:
         job_id = next(self._ids)
         args, kwargs = task.parameters.decode(body)
         with running(Run(job_id, body, task)):
-            if task.is_async:
-                _run_async(task.function(*args, **kwargs))
-            else:
-                task.function(*args, **kwargs)
-        return job_id
+            value = task.function(*args, **kwargs)
+            return job_id, _awaited(value) if task.is_async else value
+
+    def submit(self, task: Task[Any, Any], body: bytes, terms: Terms) -> Reply[Any]:
+        """Run one job, and give what it returned or raised as its reply."""
+        future: Future[Any] = Future()
+        job_id = 0
+        try:
+            job_id, value = self._run(task, body)
+            future.set_result(plain(value))
+        except Exception as error:  # noqa: BLE001  (told as a worker would tell it)
+            future.set_exception(TaskFailed(str(error), type(error).__name__))
+        return Reply(job_id, future, task)
 
     def put_many(self, task: Task[Any, Any], bodies: Iterable[bytes], terms: Terms) -> list[int]:
         """Run many jobs, one after the other."""
         return [self.put(task, body, terms, None) for body in bodies]
 
 
-def _run_async(coroutine: Any) -> None:
+def _awaited(coroutine: Any) -> Any:
     """Run a coroutine to its end, also under a loop that runs already."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        asyncio.run(coroutine)
-        return
-    raised: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            asyncio.run(coroutine)
-        except BaseException as error:  # noqa: BLE001  (raised below, in the caller's thread)
-            raised.append(error)
-
-    thread = threading.Thread(target=copy_context().run, args=(run,))
-    thread.start()
-    thread.join()
-    if raised:
-        raise raised[0]
+        return asyncio.run(coroutine)
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(copy_context().run, asyncio.run, coroutine).result()

@@ -137,13 +137,13 @@ class ThreadWorker:
             self._start(fresh)
 
 
-def limited(run: Run, call: Callable[[], object]) -> None:
+def limited(run: Run, call: Callable[[], object]) -> object:
     """Run a function that the keeper may interrupt, and nothing but that function."""
     run.thread = threading.get_ident()
     run.guard = threading.Lock()
     run.in_function = True
     try:
-        call()
+        return call()
     finally:
         with run.guard:
             run.in_function = False
