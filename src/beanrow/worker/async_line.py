@@ -75,12 +75,18 @@ class AsyncLine:
 
     # -- speaking -----------------------------------------------------------------
 
-    def say(self, *said: tuple[Command[Any], Hear]) -> None:
-        """Say commands in one write; each answer is heard in the loop. From any thread."""
+    def say(self, *said: tuple[Command[Any], Hear], short: bool = True) -> None:
+        """Say commands in one write; each answer is heard in the loop. From any thread.
+
+        ``short``: their replies may be shorter than the two that a job's end brings.
+        ConnectionLostError if the line is closed already.
+        """
         data = b"".join([command.request for command, _ in said])
         with self._lock:
             if self.closed:
                 raise ConnectionLostError(f"the connection to {self.peer} was closed", "never-sent")
+            if short:
+                self._wire.wake_from(1)
             self._expected.extend(said)
             self.said_at = self._loop.time()
             self.end = self.said_at + self._timeout + said[-1][0].wait
@@ -94,19 +100,13 @@ class AsyncLine:
                 self._unsent += data[sent:]
                 self._loop.call_soon_threadsafe(self._send_rest)
 
-    def say_from_outside(self, *said: tuple[Command[Any], Hear]) -> None:
-        """Say commands whose replies may be shorter than the two that a job's end brings."""
-        self._wire.wake_from(1)
-        self.say(*said)
-
     def reserve(self, finish: Command[Any] | None, hear: Hear) -> None:
         """Say what ends the last job, and reserve the next."""
         self.waiting = True
         if finish is None:
-            self._wire.wake_from(1)
             self.say((RESERVE, hear))
         else:
-            self.say((finish, self._finished), (RESERVE, hear))
+            self.say((finish, self._finished), (RESERVE, hear), short=False)
 
     def _finished(self, told: Any) -> None:
         self.refused = told if isinstance(told, BeanstalkError) else None
@@ -130,7 +130,6 @@ class AsyncLine:
 
         if said[-1].name.startswith("reserve"):
             self.waiting = True
-        self._wire.wake_from(1)
         self.say(*((command, hear) for command in said))
         if self.waiting and self.stopping:
             self.half_close()

@@ -20,7 +20,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from beanrow.client.wire import Wire, open_wire
-from beanrow.errors import BeanstalkError, ConnectionLostError, NotFoundError
+from beanrow.errors import BeanstalkError, NotFoundError
 from beanrow.protocol import commands
 from beanrow.protocol.commands import Command, read_deleted
 from beanrow.protocol.values import Job
@@ -89,6 +89,8 @@ class AsyncSlot:
                 await self._reserve(None)
                 return
             except BeanstalkError as error:
+                if self.line is not None:
+                    self.line.close()
                 self._worker.tell_outage(error, tries)
                 wait = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(tries, 20))
                 tries += 1
@@ -124,20 +126,30 @@ class AsyncSlot:
         for schedule in self._schedules:
             await _carried(schedule.look(time.time()), line)
 
+    async def _go_on(self, finish: Command[Any] | None) -> None:
+        """Say what ends the last job and get the next; over another line if this one is gone."""
+        try:
+            await self._reserve(finish)
+        except BeanstalkError as error:
+            self._acknowledged(error)
+            if self.line is not None:
+                self.line.close()
+            await self.open()
+
     def _reserved(self, told: Any) -> None:
         """Hear what a reserve gave: a job, None, or an error."""
         line = self.line
-        if isinstance(told, BeanstalkError) or line is None:
-            if line is not None and not line.closed:
-                line._break(str(told))  # noqa: SLF001  (an error here leaves nothing to resume)
-            return
+        assert line is not None
         self._acknowledged(line.refused)
-        if isinstance(told, Job) and not line.half_closed:
+        if isinstance(told, BeanstalkError):
+            line.close()
+            self._worker.begin(self, self.open())
+        elif isinstance(told, Job) and not line.half_closed:
             self._worker.begin(self, self._perform(told))
         elif line.stopping:
             self._end()  # a job that came too late goes back with the connection
         else:
-            self._worker.begin(self, self._reserve(None))
+            self._worker.begin(self, self._go_on(None))
 
     def _acknowledged(self, refused: Any) -> None:
         ending, self._ending = self._ending, None
@@ -151,17 +163,13 @@ class AsyncSlot:
             self._shared.counts.lost += 1
             self._hooks.tell("on_lease_lost", run)
 
-    def _lost(self, error: BeanstalkError) -> None:
-        """Hear that the connection broke: a job that runs is somebody else's now."""
-        ending, self._ending = self._ending, None
-        if ending is not None:
-            self._not_acknowledged(ending)
+    def _lost(self, _error: BeanstalkError) -> None:
+        """Hear that the connection broke: a job that runs is somebody else's now.
+
+        Whatever the slot waited for has been told already, and goes on by itself.
+        """
         if self.run is not None:
-            self.run.lose()  # its task goes on to the end, and then opens another line
-        elif not self._shared.stopping.is_set():
-            self._worker.begin(self, self.open())
-        else:
-            self._end()
+            self.run.lose()
 
     def _end(self) -> None:
         if self.line is not None:
@@ -182,23 +190,13 @@ class AsyncSlot:
         assert line is not None
         try:
             finish = await self._handle(line, job)
-        except ConnectionLostError:
-            finish = None
+        except BeanstalkError:
+            finish = None  # the line is gone, or will be closed: the job goes back
+            line.close()
         run = self._last
         if run is not None and run.abandoned and run.id == job.id:
             return  # it was taken away, and somebody else goes on
-        if line.closed:
-            if finish is not None and run is not None:
-                self._not_acknowledged(run)
-            await self.open()
-            return
-        try:
-            await self._reserve(finish)
-        except ConnectionLostError:
-            if line.closed and self.line is line and not self._shared.stopping.is_set():
-                await self.open()
-            else:
-                self._end()
+        await self._go_on(finish)
 
     async def _handle(self, line: AsyncLine, job: Job) -> Command[Any] | None:
         """Run a job; gives what ends it, None for nothing."""
@@ -299,7 +297,7 @@ class AsyncSlot:
         asked = [] if run.ttr else [(commands.stats_job(run.id), lambda told: _learn(run, told))]
         touch = (commands.touch(run.id), lambda told: _touched(run, told))
         try:
-            line.say_from_outside(*asked, touch)
+            line.say(*asked, touch)
         except BeanstalkError:
             return  # closed under us; the loop has told the run
         run.touch_at = now + pause(run.ttr or 1, 0.0)
@@ -316,9 +314,9 @@ class AsyncSlot:
             finish = await _settled(settle(run, error, self._hooks, self._shared.past), line)
             if running is not None:
                 running.cancel()
-            await self._reserve(finish)
         except BeanstalkError:
-            await self.open()
+            finish = None  # whoever gets it next will meet the same limit
+        await self._go_on(finish)
 
 
 def _learn(run: Run, told: Any) -> None:
