@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from beanrow import Client
-from tests.servers import Server
+from tests.servers import OurServer, Server
 from tests.worker.conftest import is_gone, until
 from tests.worker.worker_process import Ledger, elapsed, is_alive, worker_process
 
@@ -148,9 +148,13 @@ def test_a_child_is_replaced_after_so_many_jobs(
 
 
 def test_a_child_is_told_that_its_lease_is_lost(
-    server: Server, client: Client, tube: str, ledger: Ledger
+    our_server: OurServer, tube: str, ledger: Ledger
 ) -> None:
-    with worker_process(server.address, tube, ledger, "--processes", "1") as worker:
+    """On ours alone: the daemon 1.12 misses some expiries of a holder that is silent."""
+    with (
+        Client(our_server.address) as client,
+        worker_process(our_server.address, tube, ledger, "--processes", "1") as worker,
+    ):
         job_id = put(client, tube, "until", n=1)
         pid = int(ledger.wait_for("began")[0][2])
         worker.send(signal.SIGSTOP)  # so that nobody touches, and the ttr of a second runs out
@@ -163,7 +167,7 @@ def test_a_child_is_told_that_its_lease_is_lost(
         assert int(ledger.wait_for("told")[0][2]) == pid
         ledger.wait_for("lost")
         worker.stop()
-    assert client.stats_job(job_id).state == "delayed"
+        assert client.stats_job(job_id).state == "delayed"
 
 
 @each_kind
