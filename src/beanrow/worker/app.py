@@ -227,7 +227,8 @@ class _Server:
     ) -> int:
         client = self._app.client
         if unique is None:
-            return client.put(body, **terms._asdict())
+            tube, priority, delay, ttr = terms
+            return client.put(body, tube=tube, priority=priority, delay=delay, ttr=ttr)
         from beanrow.worker.unique import put_unique
 
         return put_unique(client, body, terms, *unique)
