@@ -8,6 +8,7 @@
 ``AsyncClient`` has the same methods, awaited, and many commands on their way at once;
 ``Pool`` and ``AsyncPool`` are several servers as one.
 ``EmbeddedServer`` is a server of one's own, as a child process.
+``App`` makes functions tasks, and ``beanrow work`` runs what was put.
 """
 
 from __future__ import annotations
@@ -53,8 +54,25 @@ if TYPE_CHECKING:
     from beanrow.client.child import ChildServer as EmbeddedServer
     from beanrow.client.group import PoolId
     from beanrow.client.pool import Pool
+    from beanrow.worker.app import App
+    from beanrow.worker.codec import Codec
+    from beanrow.worker.events import Middleware
+    from beanrow.worker.limits import Rate
+    from beanrow.worker.outcome import (
+        Bury,
+        LeaseLost,
+        Release,
+        TaskFailed,
+        TimeLimitExceeded,
+        UnreadableBody,
+    )
+    from beanrow.worker.replies import Reply
+    from beanrow.worker.retry import Retry
+    from beanrow.worker.run import Run, current_job
+    from beanrow.worker.task import Task
 
 __all__ = [
+    "App",
     "AsyncClient",
     "AsyncPool",
     "BadFormatError",
@@ -66,8 +84,10 @@ __all__ = [
     "BeanstalkSignal",
     "BuriedId",
     "BuriedJob",
+    "Bury",
     "Client",
     "ClientClosedError",
+    "Codec",
     "CommandError",
     "CommandTimeoutError",
     "ConnectFailedError",
@@ -82,34 +102,62 @@ __all__ = [
     "JobLost",
     "JobStats",
     "JobTooBigError",
+    "LeaseLost",
+    "Middleware",
     "NotFoundError",
     "NotIgnoredError",
     "OutOfMemoryError",
     "Pool",
     "PoolId",
+    "Rate",
+    "Release",
+    "Reply",
+    "Retry",
+    "Run",
     "ServerStats",
     "StatsParsingError",
+    "Task",
+    "TaskFailed",
+    "TimeLimitExceeded",
     "TubeStats",
     "UnknownCommandError",
+    "UnreadableBody",
     "__version__",
+    "current_job",
 ]
 
 
 _FOR_FEW = {
-    "AsyncClient": ("aio", "AsyncClient"),
-    "AsyncPool": ("async_pool", "AsyncPool"),
-    "EmbeddedServer": ("child", "ChildServer"),
-    "Pool": ("pool", "Pool"),
-    "PoolId": ("group", "PoolId"),
+    "App": ("worker.app", "App"),
+    "AsyncClient": ("client.aio", "AsyncClient"),
+    "AsyncPool": ("client.async_pool", "AsyncPool"),
+    "Bury": ("worker.outcome", "Bury"),
+    "Codec": ("worker.codec", "Codec"),
+    "EmbeddedServer": ("client.child", "ChildServer"),
+    "LeaseLost": ("worker.outcome", "LeaseLost"),
+    "Middleware": ("worker.events", "Middleware"),
+    "Pool": ("client.pool", "Pool"),
+    "PoolId": ("client.group", "PoolId"),
+    "Rate": ("worker.limits", "Rate"),
+    "Release": ("worker.outcome", "Release"),
+    "Reply": ("worker.replies", "Reply"),
+    "Retry": ("worker.retry", "Retry"),
+    "Run": ("worker.run", "Run"),
+    "Task": ("worker.task", "Task"),
+    "TaskFailed": ("worker.outcome", "TaskFailed"),
+    "TimeLimitExceeded": ("worker.outcome", "TimeLimitExceeded"),
+    "UnreadableBody": ("worker.outcome", "UnreadableBody"),
+    "current_job": ("worker.run", "current_job"),
 }
-"""What few programs need, and where it is: asyncio and subprocess would cost all their import."""
+"""What few programs need, and where it is: asyncio, subprocess and inspect would cost all their
+import."""
 
 
 def __getattr__(name: str) -> Any:
     if name not in _FOR_FEW:
         raise AttributeError(f"module 'beanrow' has no attribute {name!r}")
     module, own_name = _FOR_FEW[name]
-    value = getattr(import_module(f"beanrow.client.{module}"), own_name)
+    value = getattr(import_module(f"beanrow.{module}"), own_name)
     globals()[name] = value
     return value
 

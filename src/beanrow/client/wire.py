@@ -56,6 +56,22 @@ class Wire:
         """The descriptor, to wait for."""
         return self._sock.fileno()
 
+    def wake_from(self, count: int) -> None:
+        """Have a recv that waits end when so many bytes are there, or the end, or its time."""
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
+
+    def make_nonblocking(self) -> None:
+        """Have no send or recv wait: BlockingIOError instead; for a loop of one's own."""
+        self._sock.setblocking(False)
+
+    def half_close(self) -> None:
+        """Say that nothing more will be said: a waiting ``reserve`` is then answered at once."""
+        try:
+            # Not the method of a TLS socket, which would go on without TLS.
+            socket.socket.shutdown(self._sock, socket.SHUT_WR)
+        except OSError:
+            pass  # it has ended already
+
     def interrupt(self) -> None:
         """End the connection under whoever waits in a send or recv, in another thread."""
         try:
@@ -75,6 +91,9 @@ class _TlsWire(Wire):
 
     def wake_after(self, seconds: float) -> None:
         self._sock.settimeout(seconds)
+
+    def wake_from(self, count: int) -> None:
+        pass  # bytes of TLS are not those of the conversation
 
     def is_quiet(self) -> bool:
         before = self._sock.gettimeout()
