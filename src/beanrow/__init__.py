@@ -45,7 +45,7 @@ from beanrow.errors import (
 )
 from beanrow.protocol.commands import BuriedId
 from beanrow.protocol.stats import JobStats, ServerStats, TubeStats
-from beanrow.protocol.values import Duration, Job
+from beanrow.protocol.values import Job
 from beanrow.version import __version__
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from beanrow.client.child import ChildServer as EmbeddedServer
     from beanrow.client.group import PoolId
     from beanrow.client.pool import Pool
+    from beanrow.protocol.durations import Duration
     from beanrow.worker.app import App
     from beanrow.worker.codec import Codec
     from beanrow.worker.events import Middleware
@@ -132,6 +133,7 @@ _FOR_FEW = {
     "AsyncClient": ("client.aio", "AsyncClient"),
     "AsyncPool": ("client.async_pool", "AsyncPool"),
     "Bury": ("worker.outcome", "Bury"),
+    "Duration": ("protocol.durations", "Duration"),
     "Codec": ("worker.codec", "Codec"),
     "EmbeddedServer": ("client.child", "ChildServer"),
     "LeaseLost": ("worker.outcome", "LeaseLost"),

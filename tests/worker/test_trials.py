@@ -5,17 +5,14 @@ What must hold: every job ran; a job that ran twice was lost in between, and its
 
 from __future__ import annotations
 
-import asyncio
 import collections
 import json
 import os
 import random
 import signal
 import subprocess
-import threading
 import time
 from pathlib import Path
-from typing import Self
 
 import pytest
 
@@ -128,7 +125,7 @@ def test_cuts_of_the_network_under_load(
 ) -> None:
     put_notes(client, tube, JOBS)
     with (
-        _CuttingThread(server.address) as proxy,
+        CuttingProxy(server.address) as proxy,
         worker_process(proxy.address, tube, ledger, kind, "4") as worker,
     ):
         for _ in range(8):
@@ -138,34 +135,6 @@ def test_cuts_of_the_network_under_load(
         until(lambda: is_empty(client, tube), 40)
         worker.stop()
     check(ledger, JOBS)
-
-
-class _CuttingThread:
-    """The proxy in a loop of its own, beside a test that is no coroutine."""
-
-    def __init__(self, address: str) -> None:
-        self._server = address
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
-
-    async def _run(self) -> None:
-        self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
-        async with CuttingProxy(self._server) as self._proxy:
-            self.address = self._proxy.address
-            self._ready.set()
-            await self._over.wait()
-
-    def cut_all(self) -> None:
-        self._loop.call_soon_threadsafe(self._proxy.cut_all)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        self._ready.wait()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._over.set)
-        self._thread.join(10)
 
 
 @pytest.mark.long

@@ -58,7 +58,7 @@ DEFAULT_PRIORITY = 2**16
 DEFAULT_TTR = 60
 
 Duration: TypeAlias = "int | float | timedelta"
-"""Seconds, or a timedelta. Rounded up to whole seconds: 0.2 is sent as 1, never as 0."""
+"""Seconds, or a timedelta, for annotations: ``durations.py`` has it as a type."""
 
 TUBE_NAME_BYTES = rb"A-Za-z0-9\-+/;.$_()"
 """The bytes of a tube name, as the inside of a regular expression's brackets."""

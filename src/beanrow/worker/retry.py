@@ -15,7 +15,7 @@ from beanrow.protocol.values import MAX_UINT32, Duration, seconds, whole_number
 
 __all__ = ["NEVER", "Decision", "Retry", "RetryPolicy", "checked_policy", "decide", "spread_of"]
 
-Decision: TypeAlias = Callable[[int, BaseException], Duration | None]
+Decision: TypeAlias = Callable[[int, BaseException], "Duration | None"]
 """Own policy: from the attempt that failed (1 is the first) and its error to the delay of the
 next in seconds, or None for no next one."""
 
