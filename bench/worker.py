@@ -4,7 +4,8 @@ Laws:
 - Each job's last act appends a record to one file: done, lost and double are counted there, by
   the same 2 us for all. A queue that looks empty proves nothing.
 - Each framework in the layout that suits it on two cores, ten slots in all, results off, its
-  server in memory on loopback. Nothing is pinned: a worker of ten processes needs both cores.
+  server in memory on loopback. Workers are not pinned: ten processes need both cores.
+- A producer is, to its server's core.
 - The outer loop is the round, so that a slow minute falls on all. Medians.
 - What is started is ended by its process id. A peer that is not installed is left out, by name.
 """
@@ -25,7 +26,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.child import ROOT, end
+from bench.child import ROOT, end, pin
 from bench.contender import HOST, Contender, Running, running
 from bench.goals import Goal, Verdict, summary
 from bench.machine import BenchError, cores, facts, find_program
@@ -176,8 +177,9 @@ def _redis_running() -> Iterator[Running]:
 class Bench:
     """A fresh server of a peer's kind, and a file of records."""
 
-    def __init__(self, peer: Peer, file: str, url: str) -> None:
+    def __init__(self, peer: Peer, file: str, url: str, server: int) -> None:
         self.peer = peer
+        self.server = server
         self.file = file
         self._url = url
         self._environment = {
@@ -185,15 +187,18 @@ class Bench:
             "PYTHONWARNINGS": "ignore",
         }  # fmt: skip
 
-    def produce(self, way: str, count: int) -> float:
-        """Put so many jobs; gives the seconds it took. The warm-up job is taken off later."""
-        told = subprocess.run(
+    def produce(self, way: str, count: int, core: int | None = None) -> float:
+        """Put so many jobs; gives the seconds it took. With ``core``, the producer stays there."""
+        process = subprocess.Popen(
             [PY, "-m", "bench.workers.producer", f"bench.workers.{self.peer.module}", way, str(count)],
-            cwd=ROOT, env=self._environment, capture_output=True, text=True, check=False,
+            cwd=ROOT, env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
-        if told.returncode:
-            raise BenchError(f"{self.peer.name} cannot put: {told.stderr.strip()[-1500:]}")
-        return float(dict(word.split("=") for word in told.stdout.split())["seconds"])
+        if core is not None:
+            pin(process, core)
+        told, errors = process.communicate(timeout=PATIENCE)
+        if process.returncode:
+            raise BenchError(f"{self.peer.name} cannot put: {errors.strip()[-1500:]}")
+        return float(dict(word.split("=") for word in told.split())["seconds"])
 
     @contextlib.contextmanager
     def working(self, slots: int, tube: str) -> Iterator[subprocess.Popen[str]]:
@@ -241,7 +246,7 @@ def bench(peer: Peer) -> Iterator[Bench]:
             server = stack.enter_context(running(daemon(), cores().server))
             os.sched_setaffinity(server.pid, os.sched_getaffinity(0))
             url = f"{HOST}:{server.port}"
-        yield Bench(peer, file.name, url)
+        yield Bench(peer, file.name, url, server.pid)
 
 
 def drain(peer: Peer, way: str, slots: int, jobs: int) -> Drained:
@@ -259,8 +264,14 @@ def drain(peer: Peer, way: str, slots: int, jobs: int) -> Drained:
 
 
 def enqueue(peer: Peer, way: str, jobs: int) -> float:
+    """Jobs put a second, producer and server on one core.
+
+    Across cores a put one by one is mostly waking the other side up, 25 or 90 us by chance.
+    """
+    core = cores().load
     with bench(peer) as one:
-        return jobs / one.produce(way, jobs)
+        os.sched_setaffinity(one.server, {core})
+        return jobs / one.produce(way, jobs, core)
 
 
 def light(peer: Peer, jobs: int) -> Light:
