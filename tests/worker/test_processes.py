@@ -43,6 +43,7 @@ def test_jobs_run_once_and_sigterm_ends_the_worker(
     assert len({one[2] for one in ran}) == 1 or kind == "--processes"
 
 
+@pytest.mark.long
 @each_kind
 @pytest.mark.parametrize("task", ["sleep", "later", "block", "hog"])
 def test_a_job_of_many_ttr_runs_once(

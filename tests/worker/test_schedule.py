@@ -135,6 +135,7 @@ def test_what_cannot_be_scheduled(app: App, tube: str) -> None:
         app.every(5, missed="some")(app.task(tube=f"{tube}-2")(lambda: None))  # type: ignore[arg-type]
 
 
+@pytest.mark.long
 def test_many_workers_put_each_tick_once(
     app: App, client: Client, server: Server, tube: str, told: Told
 ) -> None:

@@ -292,16 +292,16 @@ class Connection:
                 self._send_rest(data, len(data) - self._unsent, end)
             self._hear(requests, heard, end)
         except OSError as error:
-            self._break()
             past, sent = 0, len(data) - self._unsent
             for place, request in enumerate(requests):
                 past += len(request)
                 if place >= len(heard):
                     heard.append(self._told(request, error, past <= sent))
-        except BadReplyError as error:
             self._break()
+        except BadReplyError as error:
             heard.append(error)
             heard += [self._told(one, error, True) for one in requests[len(heard) :]]
+            self._break()
         except BaseException:
             self._break()
             raise
@@ -457,7 +457,8 @@ class Connection:
         The server puts the jobs held by it back. In a forked process only this process's
         copy of the socket is closed.
         """
-        self._ended, self.closed, self._looked_until = True, True, _NOT_LOOKED
+        self._ended = self._ended or not self.closed  # one that broke stays broken
+        self.closed, self._looked_until = True, _NOT_LOOKED
         if os.getpid() != self._pid:
             self._wire.close()
         elif self._turn.take():
@@ -489,8 +490,9 @@ class Connection:
             self._on_lost(self)
 
     def _broken(self, request: bytes, error: OSError, sent: bool) -> BeanstalkError:
+        told = self._told(request, error, sent)  # first: a hook may use the client, or close it
         self._break()
-        return self._told(request, error, sent)
+        return told
 
     def _told(self, request: bytes, error: Exception, sent: bool) -> BeanstalkError:
         """Tell what is known of a command whose connection broke."""

@@ -21,7 +21,7 @@ from beanrow.client.address import Address, read_address
 from beanrow.client.connection import Connection
 from beanrow.client.state import BROKE, State
 from beanrow.client.wire import open_wire, tls_context
-from beanrow.errors import ClientClosedError
+from beanrow.errors import ClientClosedError, NotIgnoredError
 
 if TYPE_CHECKING:
     import ssl
@@ -175,12 +175,17 @@ class Connections:
             connection.watched += (tube,)
 
     def ignore(self, tube: str) -> None:
-        """Note that the client ignores this tube, and this thread's connection does already."""
-        with self._lock:
-            self._state.ignore(tube)
+        """Note that the client ignores this tube, and this thread's connection does already.
+
+        NotIgnoredError if another thread has just ignored all the others.
+        """
         connection = self.mine.connection
         if connection is not None:
             connection.watched = tuple(one for one in connection.watched if one != tube)
+        with self._lock:
+            if self._state.watched == (tube,):
+                raise NotIgnoredError(f"ignore {tube}")
+            self._state.ignore(tube)
 
     def _server_address(self) -> Address:
         """Tell where the server is; start it if it is to be a child of ours."""
