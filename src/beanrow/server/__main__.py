@@ -9,7 +9,11 @@ import socket
 import sys
 from typing import NoReturn
 
+from beanrow.engine.limited import JOB_OVERHEAD, Room
+from beanrow.engine.timers import SECOND
 from beanrow.protocol.values import MAX_JOB_SIZE
+from beanrow.server.limits import Limits
+from beanrow.server.log import Log
 from beanrow.server.server import Server, listen_tcp, listen_unix
 from beanrow.version import __version__
 
@@ -69,6 +73,13 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         default=MAX_JOB_SIZE,
         help=f"largest body (default {MAX_JOB_SIZE}, at most {_MOST_JOB_SIZE})",
     )
+    _add_limits(parser)
+    parser.add_argument(
+        "--log",
+        choices=("text", "json"),
+        default="text",
+        help="what stderr gets: lines for people, or one JSON object a line (default text)",
+    )
     parser.add_argument("-v", action="version", version=f"beanrow {__version__}")
     parser.add_argument(
         "-V", dest="verbose", action="count", default=0, help="tell where it listens"
@@ -76,6 +87,40 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("--announce", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--with-parent", action="store_true", help=argparse.SUPPRESS)
     return parser
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("limits", "each is off unless it is given")
+    for flag, unit, words in (
+        (
+            "--max-memory",
+            "BYTES",
+            f"of all bodies, with {JOB_OVERHEAD} for each job; a put beyond it: OUT_OF_MEMORY",
+        ),
+        ("--max-tube-jobs", "JOBS", "in one tube; a put beyond it: OUT_OF_MEMORY"),
+        ("--max-tube-bytes", "BYTES", "of bodies in one tube; a put beyond it: OUT_OF_MEMORY"),
+        ("--max-connections", "NUMBER", "open at once; one more is told OUT_OF_MEMORY and closed"),
+        (
+            "--slow-timeout",
+            "SECONDS",
+            "for each 64 KiB of a request that has begun or of replies to be taken; then closed",
+        ),
+        (
+            "--idle-timeout",
+            "SECONDS",
+            "without a request, while neither waiting for a job nor holding one; then closed",
+        ),
+    ):
+        group.add_argument(flag, metavar=unit, type=_count, default=0, help=words)
+
+
+def _limits(options: argparse.Namespace) -> Limits:
+    return Limits(
+        connections=options.max_connections,
+        slow=options.slow_timeout * SECOND,
+        idle=options.idle_timeout * SECOND,
+        room=Room(options.max_memory, options.max_tube_jobs, options.max_tube_bytes),
+    )
 
 
 def _listener(address: str, port: int) -> socket.socket:
@@ -133,18 +178,27 @@ def main(arguments: list[str] | None = None, prog: str = "python -m beanrow.serv
     """Serve until told to stop; the exit status."""
     options = _parser(prog).parse_args(arguments)
     listener = _prepare(prog, options)
+    log = Log(as_json=options.log == "json")
     if not _is_loopback(listener):
-        sys.stderr.write(
-            f"{prog}: WARNING: anyone who can reach {_where(listener)} can read, add and delete "
-            "jobs: there are no access rights. Listen on loopback, or keep others out by firewall.\n"
+        log.tell(
+            "no-rights",
+            f"WARNING: anyone who can reach {_where(listener)} can read, add and delete "
+            "jobs: there are no access rights. Listen on loopback, or keep others out by firewall.",
+            level="warning",
         )
-    server = Server([listener], max_job_size=options.max_job_size, segment=options.segment)
+    server = Server(
+        [listener],
+        max_job_size=options.max_job_size,
+        segment=options.segment,
+        limits=_limits(options),
+        log=log,
+    )
     if options.with_parent:
         server.stop_with_parent(os.getppid(), sys.stdin.fileno())
 
     def tell() -> None:
         if options.verbose:
-            sys.stderr.write(f"{prog}: listening on {_where(listener)}\n")
+            log.tell("listening", f"listening on {_where(listener)}", address=_where(listener))
         if options.announce:
             sys.stdout.write(f"{_where(listener)}\n")
             sys.stdout.flush()

@@ -12,13 +12,15 @@ import secrets
 import signal
 import socket
 import stat
-import sys
 from collections.abc import Callable
 from resource import RUSAGE_SELF, getrusage
 from types import FrameType
 
 from beanrow.engine.counters import HostFacts
 from beanrow.engine.engine import Engine
+from beanrow.engine.limited import UNBOUNDED, LimitedEngine
+from beanrow.server.limits import NO_LIMITS, Limits
+from beanrow.server.log import Log
 from beanrow.server.loop import Loop, wall_clock
 from beanrow.version import __version__
 
@@ -104,13 +106,25 @@ class Server:
     ``max_job_size`` and ``segment`` (of a journal's file, told by ``stats``) are bytes.
     """
 
-    def __init__(self, listeners: list[socket.socket], *, max_job_size: int, segment: int) -> None:
+    def __init__(
+        self,
+        listeners: list[socket.socket],
+        *,
+        max_job_size: int,
+        segment: int,
+        limits: Limits = NO_LIMITS,
+        log: Log | None = None,
+    ) -> None:
         clock = wall_clock()
-        self.engine = Engine(
-            clock(), max_job_size=max_job_size, host=_host_facts(secrets.token_hex(8), segment)
-        )
-        self._loop = Loop(self.engine, clock)
-        self._listeners = listeners
+        host = _host_facts(secrets.token_hex(8), segment)
+        self.log = log or Log()
+        if limits.room == UNBOUNDED:
+            self.engine = Engine(clock(), max_job_size=max_job_size, host=host)
+        else:
+            self.engine = LimitedEngine(
+                clock(), room=limits.room, max_job_size=max_job_size, host=host
+            )
+        self._loop = Loop(self.engine, clock, limits=limits, log=self.log)
         self._sockets_on_disk = [
             listener.getsockname() for listener in listeners if listener.family == socket.AF_UNIX
         ]
@@ -120,8 +134,8 @@ class Server:
     def run(self, ready: Callable[[], object]) -> None:
         """Serve until told to stop: by SIGTERM, SIGINT, or the end of the parent.
 
-        SIGUSR1 begins drain mode, as in the daemon. ``ready`` is called once signals are
-        taken: whoever is told of the server earlier could end it with one.
+        SIGUSR1 begins drain mode, as in the daemon, and SIGUSR2 ends it. ``ready`` is called
+        once signals are taken: whoever is told of the server earlier could end it with one.
         """
         self._take_signals()
         # Jobs are never part of a cycle, and walking a million of them costs 350 ms.
@@ -167,6 +181,7 @@ class Server:
         signal.signal(signal.SIGTERM, self._on_stop)
         signal.signal(signal.SIGINT, self._on_stop)
         signal.signal(signal.SIGUSR1, self._on_drain)
+        signal.signal(signal.SIGUSR2, self._on_serve_again)
 
     def _stop(self) -> None:
         # While we still listen: after that a successor takes the path for a dead one and its own.
@@ -181,10 +196,15 @@ class Server:
             except FileNotFoundError:
                 pass  # somebody has been so kind
             except OSError as error:
-                sys.stderr.write(f"beanrow: {path} stays behind: {error.strerror}\n")
+                self.log.tell(
+                    "file-left", f"{path} stays behind: {error.strerror}", level="warning"
+                )
 
     def _on_stop(self, _number: int, _frame: FrameType | None) -> None:
         self._stop()
 
     def _on_drain(self, _number: int, _frame: FrameType | None) -> None:
         self.engine.draining = True
+
+    def _on_serve_again(self, _number: int, _frame: FrameType | None) -> None:
+        self.engine.draining = False
