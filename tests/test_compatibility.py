@@ -26,9 +26,9 @@ from beanrow.engine.timers import SECOND
 from beanrow.protocol import replies
 from beanrow.protocol.requests import Put, Reserve, ReserveWithTimeout
 from beanrow.server import __main__ as program
+from beanrow.server.listeners import listen_tcp
 from beanrow.server.loop import wall_clock
 from beanrow.server.server import Server as RunningServer
-from beanrow.server.server import listen_tcp
 from beanrow.version import __version__
 from tests.differential.run import Peer
 from tests.servers import HOST, Daemon, OurServer, Server, find_daemon

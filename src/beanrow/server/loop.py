@@ -175,6 +175,10 @@ class Loop:
         self._serial += 1
         heappush(self._alarms, (when, self._serial, action))
 
+    def time(self) -> int:
+        """Tell what time it is, where ``now`` is that of the turn."""
+        return self._clock()
+
     def stop(self) -> None:
         """End ``run`` after this turn."""
         self._stopping = True

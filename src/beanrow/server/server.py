@@ -5,13 +5,11 @@ Law: what was started is ended: sockets are closed and a Unix socket's file is r
 
 from __future__ import annotations
 
-import errno
 import gc
 import os
 import secrets
 import signal
 import socket
-import stat
 from collections.abc import Callable
 from resource import RUSAGE_SELF, getrusage
 from types import FrameType
@@ -19,63 +17,15 @@ from types import FrameType
 from beanrow.engine.counters import HostFacts
 from beanrow.engine.engine import Engine
 from beanrow.engine.limited import UNBOUNDED, LimitedEngine
+from beanrow.server.http import Http
 from beanrow.server.limits import NO_LIMITS, Limits
 from beanrow.server.log import Log
 from beanrow.server.loop import Loop, wall_clock
+from beanrow.server.metrics import write_metrics
+from beanrow.server.systemd import Notifier
 from beanrow.version import __version__
 
-__all__ = ["Server", "listen_tcp", "listen_unix"]
-
-_BACKLOG = 1024
-
-
-def listen_tcp(host: str, port: int) -> socket.socket:
-    """Bind a TCP listener; port 0 takes any free one. OSError if it cannot be had."""
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(_BACKLOG)
-    except BaseException:
-        listener.close()
-        raise
-    return listener
-
-
-def listen_unix(path: str) -> socket.socket:
-    """Bind a Unix listener; the file of a server that is gone is replaced.
-
-    OSError if the path is taken by something else, or by a server that answers.
-    """
-    if not path:  # which would be an address of Linux's own choice
-        raise OSError(errno.EINVAL, "the path is empty")
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        if _is_dead_socket(path):
-            os.unlink(path)
-        listener.bind(path)
-        listener.listen(_BACKLOG)
-    except BaseException:
-        listener.close()
-        raise
-    return listener
-
-
-def _is_dead_socket(path: str) -> bool:
-    try:
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
-            return False
-    except FileNotFoundError:
-        return False
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            return True
-    return False
+__all__ = ["Server"]
 
 
 def _host_facts(server_id: str, segment: int) -> Callable[[], HostFacts]:
@@ -101,9 +51,10 @@ def _host_facts(server_id: str, segment: int) -> Callable[[], HostFacts]:
 
 
 class Server:
-    """A beanstalk server on the given listeners.
+    """A beanstalk server.
 
-    ``max_job_size`` and ``segment`` (of a journal's file, told by ``stats``) are bytes.
+    ``listeners`` are its own: their Unix sockets' files go with it. ``max_job_size`` and
+    ``segment`` (of a journal's file, told by ``stats``) are bytes.
     """
 
     def __init__(
@@ -114,10 +65,12 @@ class Server:
         segment: int,
         limits: Limits = NO_LIMITS,
         log: Log | None = None,
+        notifier: Notifier | None = None,
     ) -> None:
         clock = wall_clock()
-        host = _host_facts(secrets.token_hex(8), segment)
+        self._host = host = _host_facts(secrets.token_hex(8), segment)
         self.log = log or Log()
+        self._notifier = notifier or Notifier({}, 0)
         if limits.room == UNBOUNDED:
             self.engine = Engine(clock(), max_job_size=max_job_size, host=host)
         else:
@@ -128,8 +81,18 @@ class Server:
         self._sockets_on_disk = [
             listener.getsockname() for listener in listeners if listener.family == socket.AF_UNIX
         ]
+        self.serve_queue(listeners)
+
+    def serve_queue(self, listeners: list[socket.socket]) -> None:
+        """Serve the queue there too; what these are made of belongs to others."""
         for listener in listeners:
             self._loop.listen(listener)
+
+    def serve_http(self, listeners: list[socket.socket]) -> None:
+        """Answer questions of health and for metrics there."""
+        http = Http(self._loop, lambda: write_metrics(self.engine, self._loop, self._host))
+        for listener in listeners:
+            self._loop.listen(listener, http.admit)
 
     def run(self, ready: Callable[[], object]) -> None:
         """Serve until told to stop: by SIGTERM, SIGINT, or the end of the parent.
@@ -142,6 +105,9 @@ class Server:
         gc.disable()
         try:
             ready()
+            self._notifier.ready()
+            if self._notifier.watchdog:
+                self._stay_alive()
             self._loop.run()
         finally:
             self._remove_files()
@@ -183,7 +149,13 @@ class Server:
         signal.signal(signal.SIGUSR1, self._on_drain)
         signal.signal(signal.SIGUSR2, self._on_serve_again)
 
+    def _stay_alive(self) -> None:
+        """Tell the watchdog at half of its time, for as long as the loop turns."""
+        self._notifier.alive()
+        self._loop.call_at(self._loop.time() + self._notifier.watchdog // 2, self._stay_alive)
+
     def _stop(self) -> None:
+        self._notifier.stopping()
         # While we still listen: after that a successor takes the path for a dead one and its own.
         self._remove_files()
         self._loop.stop()
