@@ -196,7 +196,7 @@ def test_serve_takes_the_daemons_flags_and_stops_when_told() -> None:
         process.kill()
         process.wait()
     assert process.returncode == 0
-    assert err.decode() == f"beanrow serve: listening on {address}\n"
+    assert err.decode() == f"beanrow: listening on {address}\n"
 
 
 def test_serve_refuses_in_one_line() -> None:
