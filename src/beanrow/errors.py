@@ -9,6 +9,7 @@
     │   │   └── ExpectedCrlfError EXPECTED_CRLF
     │   ├── UnknownCommandError   UNKNOWN_COMMAND
     │   ├── JobTooBigError        JOB_TOO_BIG: .size, .limit
+    │   ├── ForbiddenError        FORBIDDEN
     │   ├── NotFoundError         NOT_FOUND
     │   └── NotIgnoredError       NOT_IGNORED
     ├── BadReplyError             a reply that this protocol does not know: .reply
@@ -51,6 +52,7 @@ __all__ = [
     "DeadlineSoon",
     "DrainingError",
     "ExpectedCrlfError",
+    "ForbiddenError",
     "InternalError",
     "JobLost",
     "JobTooBigError",
@@ -147,6 +149,13 @@ class JobTooBigError(CommandError):
         super().__init__(command, advice)
         self.size = size
         self.limit = limit
+
+
+class ForbiddenError(CommandError):
+    """This client has no right to do that, or the server does not know its token."""
+
+    status = "FORBIDDEN"
+    advice = "the server's rights do not allow this to this client"
 
 
 class NotFoundError(CommandError):
@@ -299,6 +308,7 @@ ERROR_WORDS: dict[bytes, type[CommandError]] = {
         ExpectedCrlfError,
         UnknownCommandError,
         JobTooBigError,
+        ForbiddenError,
         NotFoundError,
         NotIgnoredError,
     )

@@ -14,6 +14,7 @@ class Certificates:
     def __init__(self, folder: Path) -> None:
         self._authority = trustme.CA()
         self._server = self._authority.issue_cert("localhost", "127.0.0.1")
+        self._folder = folder
         client = self._authority.issue_cert("worker@example.org")
         self.ca, self.cert = folder / "ca.pem", folder / "cert.pem"
         self.key = folder / "key.pem"
@@ -23,6 +24,15 @@ class Certificates:
         client.private_key_pem.write_to_path(str(self.key))
         for number, blob in enumerate(client.cert_chain_pems):
             blob.write_to_path(str(self.cert), append=number > 0)
+
+    def server_files(self) -> tuple[Path, Path]:
+        """A server's certificate and its key as files; another one at each call, in their place."""
+        issued = self._authority.issue_cert("localhost", "127.0.0.1")
+        cert, key = self._folder / "server.pem", self._folder / "server-key.pem"
+        issued.private_key_pem.write_to_path(str(key))
+        for number, blob in enumerate(issued.cert_chain_pems):
+            blob.write_to_path(str(cert), append=number > 0)
+        return cert, key
 
     def server(self, *, asks_for_client: bool = False) -> ssl.SSLContext:
         """Settings of a server; one that ``asks_for_client`` takes none without a certificate."""

@@ -105,11 +105,12 @@ REFUSALS: dict[bytes, type[CommandError]] = {
     b"EXPECTED_CRLF": errors.ExpectedCrlfError,
     b"UNKNOWN_COMMAND": errors.UnknownCommandError,
     b"JOB_TOO_BIG": errors.JobTooBigError,
+    b"FORBIDDEN": errors.ForbiddenError,
     b"NOT_FOUND": errors.NotFoundError,
     b"NOT_IGNORED": errors.NotIgnoredError,
 }
 
-ANY_MAY_GET = {b"OUT_OF_MEMORY", b"INTERNAL_ERROR", b"BAD_FORMAT", b"UNKNOWN_COMMAND"}
+ANY_MAY_GET = {b"FORBIDDEN", b"OUT_OF_MEMORY", b"INTERNAL_ERROR", b"BAD_FORMAT", b"UNKNOWN_COMMAND"}
 OWN_REFUSALS = {
     "put": {b"EXPECTED_CRLF", b"JOB_TOO_BIG", b"DRAINING"},
     "ignore": {b"NOT_IGNORED"},

@@ -44,6 +44,7 @@ HALVES: list[tuple[Command[Any], Request]] = [
     (commands.quit(), requests.Quit()),
 ]
 NO_COMMAND = {
+    requests.Auth,  # a client says it as it connects: protocol/authentication.py
     requests.PutTooBig,
     requests.PutUnterminated,
     requests.BadFormat,

@@ -10,12 +10,14 @@ Laws:
 from __future__ import annotations
 
 __all__ = [
+    "AUTHENTICATED",
     "BAD_FORMAT",
     "BURIED",
     "DEADLINE_SOON",
     "DELETED",
     "DRAINING",
     "EXPECTED_CRLF",
+    "FORBIDDEN",
     "JOB_TOO_BIG",
     "KICKED",
     "NOT_FOUND",
@@ -37,12 +39,14 @@ __all__ = [
     "watching",
 ]
 
+AUTHENTICATED = b"AUTHENTICATED\r\n"
 BAD_FORMAT = b"BAD_FORMAT\r\n"
 BURIED = b"BURIED\r\n"
 DEADLINE_SOON = b"DEADLINE_SOON\r\n"
 DELETED = b"DELETED\r\n"
 DRAINING = b"DRAINING\r\n"
 EXPECTED_CRLF = b"EXPECTED_CRLF\r\n"
+FORBIDDEN = b"FORBIDDEN\r\n"
 JOB_TOO_BIG = b"JOB_TOO_BIG\r\n"
 KICKED = b"KICKED\r\n"
 NOT_FOUND = b"NOT_FOUND\r\n"

@@ -8,15 +8,17 @@ import pwd
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, NoReturn
 
 from beanrow.errors import BadValueError
 from beanrow.protocol.values import MAX_JOB_SIZE
-from beanrow.server.flags import add_limits, add_operations, count, read_limits
+from beanrow.server.flags import add_access, add_limits, add_operations, count, read_limits
 from beanrow.server.listeners import Place, is_loopback, listen_tcp, listen_unix, where
 from beanrow.server.log import Log
 from beanrow.server.server import Server
 from beanrow.server.systemd import Notifier, inherited_listeners
+from beanrow.server.tls import TlsFiles
 from beanrow.version import __version__
 
 __all__ = ["main"]
@@ -66,6 +68,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         help=f"largest body (default {MAX_JOB_SIZE}, at most {_MOST_JOB_SIZE})",
     )
     add_limits(parser)
+    add_access(parser)
     add_operations(parser)
     parser.add_argument("-v", action="version", version=f"beanrow {__version__}")
     parser.add_argument(
@@ -81,6 +84,7 @@ class _Listeners(NamedTuple):
 
     own: list[socket.socket]
     inherited: list[socket.socket]
+    tls: list[socket.socket]
     http: list[socket.socket]
 
 
@@ -99,7 +103,8 @@ def _open_listeners(prog: str, options: argparse.Namespace) -> _Listeners:
     except (OSError, BadValueError) as error:
         sys.exit(f"{prog}: {error}")
     http = [listener for name, listener in handed if name == "http"]
-    inherited = [listener for name, listener in handed if name != "http"]
+    tls = [listener for name, listener in handed if name == "tls"]
+    inherited = [listener for name, listener in handed if name not in ("http", "tls")]
     own = []
     if not inherited:
         if options.address.startswith("unix:"):
@@ -108,9 +113,10 @@ def _open_listeners(prog: str, options: argparse.Namespace) -> _Listeners:
         else:
             place = Place(options.address, options.port)
             own.append(_listen(prog, str(place), lambda: listen_tcp(*place)))
-    if options.http is not None and not http:
-        http.append(_listen(prog, str(options.http), lambda: listen_tcp(*options.http)))
-    return _Listeners(own, inherited, http)
+    for place, listeners in ((options.tls, tls), (options.http, http)):
+        if place is not None and not listeners:
+            listeners.append(_listen(prog, str(place), partial(listen_tcp, *place)))
+    return _Listeners(own, inherited, tls, http)
 
 
 def _become(user: str) -> None:
@@ -137,15 +143,57 @@ def _prepare(prog: str, options: argparse.Namespace) -> _Listeners:
     return listeners
 
 
-def _warn(log: Log, listeners: _Listeners) -> None:
+def _fault(options: argparse.Namespace, listeners: _Listeners) -> str | None:
+    """Say which of the flags about access does not go with the others."""
+    if listeners.tls and options.tls_cert is None:
+        return "--tls needs --tls-cert, the server's certificate"
+    if not listeners.tls and (options.tls_cert or options.tls_key or options.tls_ca):
+        return "--tls-cert, --tls-key and --tls-ca need --tls [ADDR:]PORT"
+    if options.audit and not options.rights:
+        return "--audit needs --rights: without rights nobody is known and nothing refused"
+    open_to_all = _open_to_all(options, listeners)
+    if options.require_auth and open_to_all:
+        return f"--require-auth: {where(open_to_all[0])} is open to everybody; give --rights FILE"
+    return None
+
+
+def _open_to_all(options: argparse.Namespace, listeners: _Listeners) -> list[socket.socket]:
+    """Give the sockets where others than this machine may do everything."""
+    if options.rights is not None:
+        return []
+    tls = [] if options.tls_ca else listeners.tls
+    queue = listeners.own + listeners.inherited + tls
+    return [listener for listener in queue if not is_loopback(listener)]
+
+
+def _warn(log: Log, options: argparse.Namespace, listeners: _Listeners) -> None:
+    for listener in _open_to_all(options, listeners):
+        log.tell(
+            "no-rights",
+            f"WARNING: anyone who can reach {where(listener)} can read, add and delete jobs: "
+            "there are no access rights. Give --rights FILE, listen on loopback, or keep others "
+            "out by firewall.",
+            level="warning",
+        )
     for listener in listeners.own + listeners.inherited:
-        if not is_loopback(listener):
+        if options.rights is not None and not is_loopback(listener):
             log.tell(
-                "no-rights",
-                f"WARNING: anyone who can reach {where(listener)} can read, add and delete jobs: "
-                "there are no access rights. Listen on loopback, or keep others out by firewall.",
+                "plain-text",
+                f"WARNING: jobs and tokens cross the network unencrypted at {where(listener)}: "
+                "clients of other machines should come by --tls",
                 level="warning",
             )
+
+
+def _protect(server: Server, options: argparse.Namespace, listeners: _Listeners) -> None:
+    """Set up rights and TLS; BadValueError tells what is wrong with a file."""
+    if options.rights is not None:
+        rights = server.protect(options.rights, options.audit)
+        if rights.by_certificate and not options.tls_ca:
+            raise BadValueError(f"{options.rights} names certificates, which needs --tls-ca FILE")
+    if listeners.tls:
+        key = options.tls_key or options.tls_cert
+        server.serve_tls(listeners.tls, TlsFiles(options.tls_cert, key, options.tls_ca))
 
 
 def main(arguments: list[str] | None = None, prog: str = "python -m beanrow.server") -> int:
@@ -153,8 +201,10 @@ def main(arguments: list[str] | None = None, prog: str = "python -m beanrow.serv
     options = _parser(prog).parse_args(arguments)
     notifier = Notifier(os.environ, os.getpid())
     listeners = _prepare(prog, options)
+    if (fault := _fault(options, listeners)) is not None:
+        sys.exit(f"{prog}: {fault}")
     log = Log(as_json=options.log == "json")
-    _warn(log, listeners)
+    _warn(log, options, listeners)
     server = Server(
         listeners.own,
         max_job_size=options.max_job_size,
@@ -165,6 +215,10 @@ def main(arguments: list[str] | None = None, prog: str = "python -m beanrow.serv
     )
     server.serve_queue(listeners.inherited)
     server.serve_http(listeners.http)
+    try:
+        _protect(server, options, listeners)
+    except BadValueError as error:
+        sys.exit(f"{prog}: {error}")
     if options.with_parent:
         server.stop_with_parent(os.getppid(), sys.stdin.fileno())
 
@@ -172,6 +226,8 @@ def main(arguments: list[str] | None = None, prog: str = "python -m beanrow.serv
         if options.verbose:
             for listener in listeners.own + listeners.inherited:
                 log.tell("listening", f"listening on {where(listener)}", address=where(listener))
+            for listener in listeners.tls:
+                log.tell("tls", f"listening for TLS on {where(listener)}", address=where(listener))
             for listener in listeners.http:
                 log.tell("http", f"answering HTTP on {where(listener)}", address=where(listener))
         if options.announce:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from beanrow.engine.limited import JOB_OVERHEAD, Room
 from beanrow.engine.timers import SECOND
 from beanrow.server.limits import Limits
 from beanrow.server.listeners import Place, read_place
 
-__all__ = ["add_limits", "add_operations", "count", "read_limits"]
+__all__ = ["add_access", "add_limits", "add_operations", "count", "read_limits"]
 
 _OUT_OF_MEMORY = "a put beyond it is answered OUT_OF_MEMORY"
 
@@ -65,6 +66,42 @@ def read_limits(options: argparse.Namespace) -> Limits:
         slow=options.slow_timeout * SECOND,
         idle=options.idle_timeout * SECOND,
         room=Room(options.max_memory, options.max_tube_jobs, options.max_tube_bytes),
+    )
+
+
+def add_access(parser: argparse.ArgumentParser) -> None:
+    """Add who may do what."""
+    group = parser.add_argument_group("access", "SIGHUP reads these files anew")
+    group.add_argument(
+        "--rights",
+        metavar="FILE",
+        type=Path,
+        help="who may put, take and administer in which tubes (docs/server.md); "
+        "without it everybody may do everything",
+    )
+    group.add_argument(
+        "--audit", metavar="FILE", type=Path, help="append who came and who was refused, as JSON"
+    )
+    group.add_argument(
+        "--require-auth",
+        action="store_true",
+        help="refuse to start where others than this machine could come without rights",
+    )
+    group.add_argument(
+        "--tls",
+        metavar="[ADDR:]PORT",
+        type=_place,
+        help="serve the queue inside TLS there as well (default address 127.0.0.1)",
+    )
+    group.add_argument("--tls-cert", metavar="FILE", type=Path, help="the server's certificate")
+    group.add_argument(
+        "--tls-key", metavar="FILE", type=Path, help="its key (default: in --tls-cert)"
+    )
+    group.add_argument(
+        "--tls-ca",
+        metavar="FILE",
+        type=Path,
+        help="take only clients with a certificate of this authority",
     )
 
 

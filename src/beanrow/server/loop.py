@@ -123,6 +123,7 @@ class Loop:
         self.poller = _Poller()
         self.unfinished: list[Step] = []
         self.log = log or Log()
+        self.arriving = 0  # connections of which is not yet known who speaks there
         self.refused_connections = self.slow_connections = self.idle_connections = 0
         self._limits = limits
         self._clock = clock
@@ -141,15 +142,21 @@ class Loop:
     # -- what the server asks of it -----------------------------------------------
 
     def listen(
-        self, listener: socket.socket, admit: Callable[[socket.socket, str], None] | None = None
+        self,
+        listener: socket.socket,
+        admit: Callable[[socket.socket, str], None] | None = None,
+        a_turn: int = _ACCEPTS_A_TURN,
     ) -> None:
-        """Accept connections from a bound socket; ``admit`` takes them and their addresses."""
+        """Accept connections from a bound socket, so many ``a_turn``.
+
+        ``admit`` takes each with its address; without it they speak the queue's protocol.
+        """
         listener.setblocking(False)
         self._listeners[listener.fileno()] = listener
         welcome = admit or self.admit
 
         def accept(_events: int) -> None:
-            self._accept(listener, welcome)
+            self._accept(listener, welcome, a_turn)
 
         self.watch(listener.fileno(), accept)
 
@@ -283,8 +290,10 @@ class Loop:
         for listening in self._listeners:
             self.poller.modify(listening, IN)
 
-    def _accept(self, listener: socket.socket, admit: Callable[[socket.socket, str], None]) -> None:
-        for _ in range(_ACCEPTS_A_TURN):
+    def _accept(
+        self, listener: socket.socket, admit: Callable[[socket.socket, str], None], a_turn: int
+    ) -> None:
+        for _ in range(a_turn):
             try:
                 sock, address = listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
@@ -313,7 +322,7 @@ class Loop:
     def refuses(self, sock: socket.socket, address: str, words: bytes = OUT_OF_MEMORY) -> bool:
         """Tell whether there are connections enough; if so this one hears ``words`` and ends."""
         most = self._limits.connections
-        if not most or self.engine.counters.connections < most:
+        if not most or self.engine.counters.connections + self.arriving < most:
             self._refusing = False
             return False
         self.refused_connections += 1

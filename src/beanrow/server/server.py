@@ -11,18 +11,25 @@ import secrets
 import signal
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
 from types import FrameType
 
 from beanrow.engine.counters import HostFacts
 from beanrow.engine.engine import Engine
 from beanrow.engine.limited import UNBOUNDED, LimitedEngine
+from beanrow.errors import BadValueError
+from beanrow.server.audit import Audit
+from beanrow.server.connection import Execute
+from beanrow.server.guard import Access
 from beanrow.server.http import Http
 from beanrow.server.limits import NO_LIMITS, Limits
 from beanrow.server.log import Log
 from beanrow.server.loop import Loop, wall_clock
 from beanrow.server.metrics import write_metrics
+from beanrow.server.rights import Rights
 from beanrow.server.systemd import Notifier
+from beanrow.server.tls import Tls, TlsFiles, make_context
 from beanrow.version import __version__
 
 __all__ = ["Server"]
@@ -71,6 +78,9 @@ class Server:
         self._host = host = _host_facts(secrets.token_hex(8), segment)
         self.log = log or Log()
         self._notifier = notifier or Notifier({}, 0)
+        self._audit = Audit(None, self.log)
+        self._access: Access | None = None
+        self._reloads: list[Callable[[], str]] = []
         if limits.room == UNBOUNDED:
             self.engine = Engine(clock(), max_job_size=max_job_size, host=host)
         else:
@@ -111,6 +121,45 @@ class Server:
             self._loop.run()
         finally:
             self._remove_files()
+            self._audit.close()
+
+    def serve_tls(self, listeners: list[socket.socket], files: TlsFiles) -> None:
+        """Serve the queue inside TLS there; BadValueError if the files cannot be used.
+
+        After ``protect``, which it is to know of. SIGHUP reads the files anew.
+        """
+        guard = None
+        if self._access is not None:
+            access = self._access
+
+            def guard(address: str, certificate: tuple[str, ...]) -> Execute:
+                return access.guard(address, certificate).execute
+
+        tls = Tls(self._loop, make_context(files), guard)
+        for listener in listeners:
+            self._loop.listen(listener, tls.admit, tls.accepts_a_turn)
+
+        def reload() -> str:
+            tls.context = make_context(files)
+            return f"certificate of {files.cert}"
+
+        self._reloads.append(reload)
+
+    def protect(self, rights: Path, audit: Path | None) -> Rights:
+        """Let everybody do only what the file allows; gives what it says.
+
+        BadValueError if it is wrong, or if ``audit`` cannot be written. SIGHUP reads it anew.
+        """
+        self._audit = Audit(audit, self.log)
+        self._access = access = Access(rights, self.engine, self._audit)
+        self._loop.guard = lambda address: access.guard(address).execute
+
+        def reload() -> str:
+            self._audit.reopen()
+            return f"rights of {rights}: {access.reload()} connections closed"
+
+        self._reloads.append(reload)
+        return access.rights
 
     def stop_with_parent(self, parent: int, stdin: int) -> None:
         """Stop when the process ``parent`` ends or the pipe ``stdin`` is closed by it.
@@ -148,6 +197,8 @@ class Server:
         signal.signal(signal.SIGINT, self._on_stop)
         signal.signal(signal.SIGUSR1, self._on_drain)
         signal.signal(signal.SIGUSR2, self._on_serve_again)
+        if self._reloads or self._notifier.asked:  # else it ends with its terminal
+            signal.signal(signal.SIGHUP, self._on_reload)
 
     def _stay_alive(self) -> None:
         """Tell the watchdog at half of its time, for as long as the loop turns."""
@@ -177,6 +228,29 @@ class Server:
 
     def _on_drain(self, _number: int, _frame: FrameType | None) -> None:
         self.engine.draining = True
+        self._loop.call_at(0, lambda: self._tell_drain("on"))
 
     def _on_serve_again(self, _number: int, _frame: FrameType | None) -> None:
         self.engine.draining = False
+        self._loop.call_at(0, lambda: self._tell_drain("off"))
+
+    def _tell_drain(self, state: str) -> None:
+        self.log.tell(f"drain-{state}", f"drain mode is {state}")
+        self._audit.tell(f"drain-{state}", who="signal")
+
+    def _on_reload(self, _number: int, _frame: FrameType | None) -> None:
+        self._loop.call_at(0, self._reload)  # not in the middle of a turn
+
+    def _reload(self) -> None:
+        """Read the files anew; what is wrong with one is told, and it stays as it was."""
+        self._notifier.reloading()
+        for reload in self._reloads:
+            try:
+                done = reload()
+            except BadValueError as error:
+                self.log.tell("reload-failed", f"still as before: {error}", level="error")
+                self._audit.tell("reload-failed", who="signal", reason=str(error))
+            else:
+                self.log.tell("reloaded", f"read anew: {done}")
+                self._audit.tell("reloaded", who="signal", what=done)
+        self._notifier.ready()

@@ -62,6 +62,11 @@ class Notifier:
         ours = interval.isdigit() and for_whom == str(pid)
         self.watchdog = int(interval) * 1000 if ours and path else 0
 
+    @property
+    def asked(self) -> bool:
+        """Whether anybody listens."""
+        return bool(self._path)
+
     def ready(self) -> None:
         """Tell that connections are accepted."""
         self._tell("READY=1")
