@@ -325,6 +325,23 @@ def test_jobs_of_a_server_that_went_are_lost(kind: Kind, servers: list[Server]) 
         assert [(one, one.server) for one in lost] == [(job.id, servers[0].address)]
 
 
+def test_jobs_that_were_let_run_out_keep_no_connections(
+    kind: Kind, start_ours: Callable[..., OurServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The loop of the async way stands still between two calls, and so do its timers.
+    monkeypatch.setattr("beanrow.client.async_lines._REVIEW", 0.001)
+    monkeypatch.setattr("beanrow.client.waits._REVIEW", 0.001)
+    server = start_ours()
+    with pool_of(kind, server) as pool, Client(server.address) as client:
+        for _ in range(2):
+            client.put_many(["x"] * 40, ttr=1)
+            for _ in range(40):
+                assert pool("reserve", 5) is not None
+            until(lambda: client.stats().current_jobs_ready == 40)
+            client.drain_tube("default")
+        assert client.stats().total_connections < 60
+
+
 def test_closing_ends_a_wait(kind: Kind, servers: list[Server]) -> None:
     with pool_of(kind, *servers) as pool:
         waiting = pool.start("reserve", 30)

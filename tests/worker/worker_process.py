@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,11 +47,14 @@ class WorkerProcess:
             "LEDGER": str(ledger.path),
             "PYTHONWARNINGS": "ignore",
         }
+        # A file: a pipe that nobody reads while the worker runs is full after some hundred
+        # lines, and then the worker waits for its reader.
+        self._log = tempfile.TemporaryFile(dir=ledger.path.parent)  # noqa: SIM115  (closed by wait)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "beanrow.worker", "tests.worker.programs:app", *flags],
             cwd=ROOT,
             env=environment,
-            stderr=subprocess.PIPE,
+            stderr=self._log,
             process_group=0,
         )
 
@@ -80,8 +84,12 @@ class WorkerProcess:
         self.wait()
 
     def wait(self, seconds: float = 20) -> str:
-        _, errors = self._process.communicate(timeout=seconds)
-        return errors.decode()
+        self._process.wait(seconds)
+        if self._log.closed:
+            return ""
+        with self._log as log:
+            log.seek(0)
+            return log.read().decode()
 
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
@@ -94,7 +102,7 @@ class WorkerProcess:
     def end(self) -> None:
         if self._process.poll() is None:
             self._process.kill()
-        self._process.communicate()
+        self.wait()
 
 
 @contextlib.contextmanager

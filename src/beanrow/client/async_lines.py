@@ -3,6 +3,8 @@
 Laws:
 - Lines are opened when they are needed, and kept for the next reserve when their jobs are
   finished. Opening takes no longer than the timeout, and ends with whoever waits for it.
+- Beyond a few, a line is kept only as long as it is used: one that rested for a while is
+  closed, and one whose job was left to its ttr is told by the server, and used again.
 - What breaks is told once: its jobs are lost, the hooks are called, and then whoever
   waits for an answer hears of it.
 - A forked process refuses: the loop and its sockets are the parent's.
@@ -14,26 +16,31 @@ import asyncio
 import os
 import weakref
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from beanrow.client.address import Address, read_address
 from beanrow.client.line import Line
 from beanrow.client.state import BROKE, State
 from beanrow.client.wire import connect_failed, tls_context
-from beanrow.errors import ClientClosedError, ConnectFailedError
+from beanrow.errors import ClientClosedError, ConnectFailedError, NotFoundError
+from beanrow.protocol import commands
 from beanrow.protocol.commands import Command
 
 if TYPE_CHECKING:
     import ssl
 
     from beanrow.client.child import ChildServer
+    from beanrow.protocol.stats import JobStats
 
 __all__ = ["Lines"]
 
 T = TypeVar("T")
 
-_MOST_IDLE = 32
-"""Lines kept for the next reserves; those of more jobs at once are closed after use."""
+_FEW = 32
+"""Lines that a client may keep without looking at them again."""
+_REVIEW = 10.0
+"""Seconds from one look at more lines than these to the next."""
 _CLOSED = "was closed"
 _FORKED = "belongs to the process that this one was forked from"
 
@@ -46,9 +53,9 @@ class Lines:
     """
 
     __slots__ = (
-        "__weakref__", "_address", "_end", "_idle", "_lines", "_lost_jobs", "_main_lost",
-        "_on_jobs_lost", "_on_reconnect", "_opening", "_starting", "_state", "_tasks", "_timeout",
-        "_tls", "_trace", "main", "outage",
+        "__weakref__", "_address", "_end", "_held_long", "_idle", "_lines", "_lost_jobs",
+        "_main_lost", "_on_jobs_lost", "_on_reconnect", "_opening", "_review", "_starting",
+        "_state", "_tasks", "_timeout", "_tls", "_trace", "_unused", "main", "outage",
     )  # fmt: skip
 
     def __init__(
@@ -69,6 +76,9 @@ class Lines:
         self._on_reconnect = on_reconnect
         self._on_jobs_lost = on_jobs_lost
         self._idle: list[Line] = []
+        self._unused = 0  # of the idle ones, so many from the first were not used since the review
+        self._held_long: set[tuple[Line, int]] = set()  # what was held at the review
+        self._review: asyncio.TimerHandle | None = None
         self._lines: set[Line] = set()
         self._lost_jobs: list[int] = []
         self._main_lost = False
@@ -105,7 +115,9 @@ class Lines:
         """Give a line that nobody uses."""
         while not self._idle:
             await self.within(self._timeout, self._open_idle())
-        return self._idle.pop()
+        line = self._idle.pop()
+        self._unused = min(self._unused, len(self._idle))
+        return line
 
     async def _open_idle(self) -> None:
         self._idle.append(await self._opened())
@@ -130,6 +142,7 @@ class Lines:
             raise connect_failed(address, error) from error
         self._lines.add(line)
         self.outage = False
+        self._review_later()
         return line
 
     async def _server_address(self) -> Address:
@@ -171,13 +184,8 @@ class Lines:
 
     def rest(self, line: Line) -> None:
         """Keep a line for the next reserve."""
-        if line.closed:
-            return
-        if len(self._idle) < _MOST_IDLE:
+        if not line.closed:
             self._idle.append(line)
-        else:
-            self._lines.discard(line)
-            line.retire()
 
     def end(self, line: Line) -> None:
         """Close a line on purpose."""
@@ -200,6 +208,36 @@ class Lines:
         if not line.jobs:
             self.rest(line)
 
+    def _review_later(self) -> None:
+        if self._review is None and len(self._lines) > _FEW and not self._end:
+            self._unused = len(self._idle)
+            self._review = asyncio.get_running_loop().call_later(_REVIEW, self._look_again)
+
+    def _look_again(self) -> None:
+        """Close lines that nobody used since the last look, and ask for jobs held since then."""
+        self._review = None
+        for line in self._idle[: max(0, self._unused - _FEW)]:
+            if line.silent:
+                self._idle.remove(line)
+                self.end(line)
+        held = {(line, job_id) for line in self._lines if line.silent for job_id in line.jobs}
+        for line, job_id in held & self._held_long:
+            if self._state.held.get(job_id) is not line:
+                self.let_go(line, job_id)  # it ran out, and another line has it now
+            else:
+                asked = line.submit(commands.stats_job(job_id))
+                asked.add_done_callback(partial(self._heard_of, line, job_id))
+        self._held_long = held
+        self._review_later()
+
+    def _heard_of(self, line: Line, job_id: int, asked: asyncio.Future[JobStats]) -> None:
+        """Let go of a job that is not reserved any more; what cannot be told is asked again."""
+        error = asked.exception()
+        if isinstance(error, NotFoundError) or (
+            error is None and asked.result().state != "reserved"
+        ):
+            self.let_go(line, job_id)
+
     def check_open(self) -> None:
         """Raise ClientClosedError if the client was closed, or another process's."""
         if self._end:
@@ -210,6 +248,8 @@ class Lines:
         self._end = self._end or _CLOSED
         self.main = None
         self._idle.clear()
+        if self._review is not None:
+            self._review.cancel()
         ending, self._lines = self._lines, set()
         for line in ending:
             line.end(farewell)

@@ -72,7 +72,7 @@ class Line(asyncio.BufferedProtocol):
 
     __slots__ = (
         "_alarm", "_alarm_at", "_alone", "_buffer", "_end", "_gone", "_limit", "_loop", "_out",
-        "_pending", "_retired", "_stream", "_tell", "_timeout", "_trace", "_transport",
+        "_pending", "_stream", "_tell", "_timeout", "_trace", "_transport",
         "closed", "jobs", "most_body", "owner", "peer", "used", "watched",
     )  # fmt: skip
 
@@ -104,8 +104,12 @@ class Line(asyncio.BufferedProtocol):
         self.watched: tuple[str, ...] = (DEFAULT_TUBE,)
         self.jobs: set[int] = set()
         self.most_body = UNKNOWN_LIMIT
-        self._retired = False
         self.closed = False
+
+    @property
+    def silent(self) -> bool:
+        """Whether all that was said is answered."""
+        return not self._pending
 
     # -- speaking -----------------------------------------------------------------
 
@@ -202,8 +206,6 @@ class Line(asyncio.BufferedProtocol):
         if not self._answer_at_once(data):
             self._stream.feed(data)
             self._answer_in_turn(data)
-        if self._retired:
-            self._end_if_idle()
 
     def _answer_at_once(self, data: bytes) -> bool:
         """Take data for whole replies that are due, if it is that: no need to cut them out."""
@@ -316,15 +318,6 @@ class Line(asyncio.BufferedProtocol):
         self.closed = True
         self._pending.clear()
         self._out.clear()
-
-    def retire(self) -> None:
-        """Close the connection on purpose once all that was said is answered."""
-        self._retired = True
-        self._loop.call_soon(self._end_if_idle)  # not under whoever is reading a reply
-
-    def _end_if_idle(self) -> None:
-        if not self._pending:
-            self.end()
 
     def _break(self, reason: str, kind: type[ConnectionLostError] = ConnectionLostError) -> None:
         """Close a connection that is of no use any more, and tell its owner."""

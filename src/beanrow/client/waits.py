@@ -17,7 +17,7 @@ from typing import Self, TypeVar
 from beanrow.client.connection import Connection, StaleConnection
 from beanrow.client.speaker import RESERVES, ROUND
 from beanrow.client.sync import Client
-from beanrow.errors import CommandTimeoutError, ConnectionLostError
+from beanrow.errors import CommandTimeoutError, ConnectionLostError, NotFoundError
 from beanrow.protocol.commands import read_reserve
 from beanrow.protocol.values import Job
 
@@ -27,12 +27,14 @@ T = TypeVar("T")
 
 _MOST_IDLE = 32
 """Connections to a server that are kept for the next waits."""
+_REVIEW = 10.0
+"""Seconds from one look at the jobs of more connections than these to the next."""
 
 
 class Spares:
     """Connections to one server that are no thread's: for waits, and for the jobs of waits."""
 
-    __slots__ = ("_client", "_connections", "_lock", "_spare", "_timeout")
+    __slots__ = ("_client", "_connections", "_lock", "_reviewed", "_spare", "_timeout")
 
     def __init__(self, client: Client, timeout: float) -> None:
         self._client = client
@@ -40,11 +42,14 @@ class Spares:
         self._timeout = timeout
         self._lock = threading.Lock()
         self._spare: list[Connection] = []
+        self._reviewed = time.monotonic()
 
     def over_one(self, act: Callable[[Connection], T]) -> tuple[Connection, T]:
         """Do something over a connection that holds no job and nobody waits on."""
         connection = self._take()
-        if connection is not None:
+        if connection is None:
+            self._review()
+        else:
             try:
                 return connection, self._aligned(connection, act)
             except StaleConnection:
@@ -68,6 +73,27 @@ class Spares:
                     self._spare.remove(connection)
                     return connection
         return None
+
+    def _review(self) -> None:
+        """Let go of jobs that ran out of ttr: a program that forgets them keeps no connection.
+
+        A connection more than the usual is about to be opened; the server is asked now and then.
+        """
+        with self._lock:
+            now = time.monotonic()
+            if len(self._spare) < _MOST_IDLE or now < self._reviewed + _REVIEW:
+                return
+            self._reviewed = now
+            spare = list(self._spare)
+        for connection in spare:
+            held = connection.state.held
+            for job_id in connection.state.held_by(connection):
+                try:
+                    reserved = self._client.stats_job(job_id).state == "reserved"
+                except NotFoundError:
+                    reserved = False
+                if not reserved and held.get(job_id) is connection:
+                    del held[job_id]
 
     def keep(self, connection: Connection, job: Job | None) -> None:
         """Keep a connection, for the job that it reserved or for the next wait."""
