@@ -15,7 +15,7 @@ PIP := $(PY) -m pip --disable-pip-version-check install -qq --no-compile
 
 # Two installs into one environment would run into each other under `make -j`.
 .NOTPARALLEL:
-.PHONY: help demo test test-long bench simulate lint types pytest format install-daemon clean
+.PHONY: help demo test test-long bench bench-worker simulate lint types pytest format install-daemon clean
 
 help: ## this text
 	@echo "Usage: make TARGET   (make and Python 3.11 or newer are all it needs)"
@@ -31,6 +31,10 @@ test-long: $(VENV)/.test-installed try-install-daemon ## the tests that take min
 
 bench: $(VENV)/.bench-installed install-daemon install-compiler ## client and server side by side with others
 	$(PY) -m bench
+
+bench-worker: $(VENV)/.bench-worker-installed install-daemon ## our worker beside RQ, Celery, Dramatiq, Huey, Taskiq on Redis
+	@tools/apt_install.sh redis-server redis-server
+	$(PY) -m bench.worker
 
 simulate: $(VENV)/.test-installed install-daemon ## random histories against a model, then against the daemon (SEEDS=0:100)
 	$(PY) -m tests.simulation --seeds $(SEEDS)

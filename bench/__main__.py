@@ -16,7 +16,9 @@ from types import FrameType
 from typing import NamedTuple, NoReturn
 
 from bench import client, contender, server
+from bench.goals import Verdict, summary
 from bench.machine import BenchError, allow_many_files, cores, facts
+from bench.rows import OURS
 
 
 class Plan(NamedTuple):
@@ -35,7 +37,7 @@ def read_plan(arguments: list[str]) -> Plan:
     parser.add_argument(
         "--seconds", type=_seconds, help="timed, of each run (default 0.8, quick 0.3)"
     )
-    parser.add_argument("--quick", action="store_true", help="fewer rows, in under a minute")
+    parser.add_argument("--quick", action="store_true", help="fewer rows, in about two minutes")
     options = parser.parse_args(arguments)
     rounds, seconds = (3, 0.3) if options.quick else (5, 0.8)
     return Plan(options.part, options.rounds or rounds, options.seconds or seconds, options.quick)
@@ -43,12 +45,12 @@ def read_plan(arguments: list[str]) -> Plan:
 
 def run(plan: Plan) -> None:
     """Measure what is asked for, and print each part of the report when it is known."""
-    client.require(client.CLIENTS if plan.part != "server" else [client.OURS])
+    client.require(*client.PACKAGES if plan.part != "server" else [OURS])
     _tell(["beanrow side by side", "", *facts(), _method(plan)])
     if plan.part != "client":
         _tell(["", "", *_server_part(plan)])
     if plan.part != "server":
-        _tell(["", "", *_client_part(plan)])
+        _client_part(plan)
 
 
 def _method(plan: Plan) -> str:
@@ -65,11 +67,12 @@ def _server_part(plan: Plan) -> list[str]:
     return server.report(pair, results)
 
 
-def _client_part(plan: Plan) -> list[str]:
-    core = cores().load
-    results = client.measure(client.CLIENTS, plan.rounds, plan.seconds, core, _progress)
-    fake = client.measure_fake(client.CLIENTS, plan.rounds, core)
-    return client.report(results, fake)
+def _client_part(plan: Plan) -> None:
+    verdicts: list[Verdict] = []
+    for section in client.sections(plan.rounds, plan.seconds, cores(), _progress, quick=plan.quick):
+        _tell(["", "", *section.lines])
+        verdicts += section.verdicts
+    _tell(["", "", *summary(verdicts)])
 
 
 def _tell(lines: list[str]) -> None:

@@ -50,7 +50,9 @@ def find_program(name: str) -> str:
 def facts() -> list[str]:
     """Lines that head the report."""
     python = f"{platform.python_implementation()} {platform.python_version()}"
-    packages = ", ".join(f"{name} {_version(name)}" for name in ("beanrow", "greenstalk"))
+    packages = ", ".join(
+        f"{name} {_version(name)}" for name in ("beanrow", "greenstalk", "pystalk", "aiostalk")
+    )
     return [
         f"machine   {_processor()}, {os.cpu_count()} cores, {_memory()}",
         f"system    {platform.system()} {platform.release()}",

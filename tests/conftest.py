@@ -22,6 +22,13 @@ def pytest_report_header() -> str:
     return f"beanstalkd: {find_daemon() or 'not installed'}"
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show the figures that passing tests recorded with `record_property`."""
+    for report in terminalreporter.getreports("passed"):
+        for name, figure in report.user_properties:
+            terminalreporter.write_line(f"{name}: {figure}")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark every test that asks for a daemon, so that `-m daemon` and the check below find it."""

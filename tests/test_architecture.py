@@ -31,14 +31,14 @@ class Layer(NamedTuple):
 
 FACADE = "__init__"  # beanrow/__init__.py: the public names, which nothing inside imports
 LAYERS = {
-    FACADE: Layer(6, {"client", "protocol", "server"}),
-    "cli": Layer(6, {"client", "dashboard", "journal", "observe", "protocol", "server"}),
+    FACADE: Layer(6, {"client", "protocol", "server", "worker"}),
+    "cli": Layer(6, {"client", "dashboard", "journal", "observe", "protocol", "server", "worker"}),
     "dashboard": Layer(5, {"client", "observe"}, planned=True),
     "pytest_plugin": Layer(5, {"client", "server", "worker"}, planned=True),
     "cluster": Layer(4, {"engine.session", "protocol", "server.backend"}, planned=True),
     "server": Layer(3, {"engine", "journal", "protocol"}),
     "observe": Layer(3, {"client", "worker.events"}, planned=True),
-    "worker": Layer(2, {"client"}, planned=True),
+    "worker": Layer(2, {"client", "protocol"}),
     "journal": Layer(2, {"engine", "protocol"}),
     "client": Layer(1, {"protocol"}),
     "engine": Layer(1, {"protocol"}),

@@ -26,9 +26,9 @@ from beanrow.engine.timers import SECOND
 from beanrow.protocol import replies
 from beanrow.protocol.requests import Put, Reserve, ReserveWithTimeout
 from beanrow.server import __main__ as program
+from beanrow.server.listeners import listen_tcp
 from beanrow.server.loop import wall_clock
 from beanrow.server.server import Server as RunningServer
-from beanrow.server.server import listen_tcp
 from beanrow.version import __version__
 from tests.differential.run import Peer
 from tests.servers import HOST, Daemon, OurServer, Server, find_daemon
@@ -481,6 +481,23 @@ def test_the_socket_file_goes_with_the_server(tmp_path: Path) -> None:
                 time.sleep(0.01)
             process.send_signal(signal.SIGTERM)
         assert file.exists() is left
+
+
+def test_drain_mode_can_be_ended(
+    fresh_daemon: Daemon, our_server: OurServer, connect: Connect
+) -> None:
+    for server, ends in ((fresh_daemon, True), (our_server, False)):
+        peer = connect(server)
+        os.kill(server.pid, signal.SIGUSR1)
+        while stat(peer.converse(b"stats\r\n"), "draining") != "true":
+            pass
+        os.kill(server.pid, signal.SIGUSR2)
+        if ends:
+            assert peer.socket.recv(1) == b""
+            continue
+        while stat(peer.converse(b"stats\r\n"), "draining") != "false":
+            pass
+        assert peer.converse(PUT) == b"INSERTED 1\r\n"
 
 
 def answers(file: Path) -> bool:

@@ -9,13 +9,14 @@
     │   │   └── ExpectedCrlfError EXPECTED_CRLF
     │   ├── UnknownCommandError   UNKNOWN_COMMAND
     │   ├── JobTooBigError        JOB_TOO_BIG: .size, .limit
+    │   ├── ForbiddenError        FORBIDDEN
     │   ├── NotFoundError         NOT_FOUND
     │   └── NotIgnoredError       NOT_IGNORED
     ├── BadReplyError             a reply that this protocol does not know: .reply
     ├── StatsParsingError         statistics that cannot be read: .document
     ├── BadValueError             a value out of range; also a ValueError
     ├── BadTypeError              a value of the wrong type; also a TypeError
-    ├── ClientClosedError         the client was closed by its own program
+    ├── ClientClosedError         the client was closed by its own program: .outcome
     ├── BatchError                some items of a batch failed: .results
     ├── JournalError              a journal that cannot be used
     ├── ConnectionLostError       also a ConnectionError: .outcome
@@ -52,6 +53,7 @@ __all__ = [
     "DeadlineSoon",
     "DrainingError",
     "ExpectedCrlfError",
+    "ForbiddenError",
     "InternalError",
     "JobLost",
     "JobTooBigError",
@@ -151,6 +153,13 @@ class JobTooBigError(CommandError):
         self.limit = limit
 
 
+class ForbiddenError(CommandError):
+    """This client has no right to do that, or the server does not know its token."""
+
+    status = "FORBIDDEN"
+    advice = "the server's rights do not allow this to this client"
+
+
 class NotFoundError(CommandError):
     """There is no such job or tube, or the job is not in a state that allows the command."""
 
@@ -195,7 +204,14 @@ class BadTypeError(BeanstalkError, TypeError):
 
 
 class ClientClosedError(BeanstalkError):
-    """The client was closed by its own program, before this command or under it."""
+    """The client was closed by its own program, before this command or under it.
+
+    ``outcome`` tells what is known of the command, as that of ConnectionLostError does.
+    """
+
+    def __init__(self, message: str, outcome: Outcome = "never-sent") -> None:
+        super().__init__(message)
+        self.outcome: Outcome = outcome
 
 
 class BatchError(BeanstalkError):
@@ -248,13 +264,9 @@ class JobLost(ConnectionLostError):
     reservation; ``outcome`` is that command's.
     """
 
-    def __init__(self, command: str, job_id: int, outcome: Outcome) -> None:
+    def __init__(self, command: str, job_id: int, outcome: Outcome, why: str) -> None:
         told = "it was not sent" if outcome == "never-sent" else "the server may have done it"
-        super().__init__(
-            f"{command}: job {job_id} is lost: the connection that held it broke, "
-            f"and the server gives it to the next worker; {told}",
-            outcome,
-        )
+        super().__init__(f"{command}: job {job_id} is lost: {why}; {told}", outcome)
         self.job_id = job_id
 
 
@@ -302,6 +314,7 @@ ERROR_WORDS: dict[bytes, type[CommandError]] = {
         ExpectedCrlfError,
         UnknownCommandError,
         JobTooBigError,
+        ForbiddenError,
         NotFoundError,
         NotIgnoredError,
     )

@@ -86,7 +86,7 @@ def test_jobs_lost_are_told_one_by_one(server: Server, tube: str) -> None:
         async with own_tube(server.address, tube) as client:
             ids = await client.put_many([b"a", b"b"])
             job = await client.reserve_job(ids[0])
-            next(iter(client._held.values()))._transport.abort()  # type: ignore[union-attr]
+            job.holder._transport.abort()  # type: ignore[attr-defined]
             await asyncio.sleep(0)
             with pytest.raises(BatchError) as told:
                 await client.delete_many([job, ids[1]])

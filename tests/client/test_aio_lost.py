@@ -15,109 +15,33 @@ from beanrow import (
     CommandTimeoutError,
     ConnectFailedError,
     ConnectionLostError,
-    Job,
     JobLost,
     NotFoundError,
 )
 from tests.client.loop import full_server, own_tube, run, silent_server, until, with_client
-from tests.client.proxy import CuttingProxy, When
+from tests.client.proxy import CuttingProxy
 from tests.client.scripted import ScriptedServer, drip
 from tests.servers import OurServer, Server, free_port
-
-Call = Callable[[AsyncClient, str, int], Awaitable[object]]
-
-SAFE: dict[str, Call] = {
-    "use ": lambda client, tube, job: client.use(f"{tube}-b"),
-    "watch ": lambda client, tube, job: client.watch(f"{tube}-b"),
-    "ignore ": lambda client, tube, job: client.ignore("nobody-watches-this"),
-    "peek ": lambda client, tube, job: client.peek(job),
-    "peek-ready": lambda client, tube, job: client.peek_ready(),
-    "peek-delayed": lambda client, tube, job: client.peek_delayed(),
-    "peek-buried": lambda client, tube, job: client.peek_buried(),
-    "stats\r": lambda client, tube, job: client.stats(),
-    "stats-job ": lambda client, tube, job: client.stats_job(job),
-    "stats-tube ": lambda client, tube, job: client.stats_tube(tube),
-    "list-tubes\r": lambda client, tube, job: client.list_tubes(),
-    "list-tube-used": lambda client, tube, job: client.list_tube_used(),
-    "list-tubes-watched": lambda client, tube, job: client.list_tubes_watched(),
-    "reserve-with-timeout 0": lambda client, tube, job: client.reserve(timeout=0),
-    "reserve-with-timeout 60": lambda client, tube, job: client.reserve(),
-    "pause-tube ": lambda client, tube, job: client.pause_tube(tube, 0),
-}
-UNSAFE: dict[str, Call] = {
-    "put ": lambda client, tube, job: client.put("never twice"),
-    "delete ": lambda client, tube, job: client.delete(job),
-    "release ": lambda client, tube, job: client.release(job),
-    "bury ": lambda client, tube, job: client.bury(job),
-    "touch ": lambda client, tube, job: client.touch(job),
-    "kick ": lambda client, tube, job: client.kick(1),
-    "kick-job ": lambda client, tube, job: client.kick_job(job),
-    "reserve-job ": lambda client, tube, job: client.reserve_job(job),
-}
-
-
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("word", SAFE)
-def test_what_may_be_done_twice_is_sent_again(
-    server: Server, tube: str, word: str, when: When
-) -> None:
-    async def test() -> None:
-        async with CuttingProxy(server.address) as proxy, own_tube(proxy.address, tube) as client:
-            job_id = await client.put("x")
-            proxy.cut(word.encode(), when)
-            answer = await SAFE[word](client, tube, job_id)
-            assert proxy.cuts == 1
-            if word.startswith("reserve"):
-                assert isinstance(answer, Job)
-            assert sorted(await client.list_tubes_watched()) == sorted(
-                [tube, f"{tube}-b"] if word == "watch " else [tube]
-            ), "the watch list is restored"
-            if word != "use ":
-                assert await client.list_tube_used() == tube, "and the used tube"
-            await client.delete(job_id)
-
-    run(test())
-
-
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("word", UNSAFE)
-def test_what_may_not_be_done_twice_raises(
-    server: Server, tube: str, word: str, when: When
-) -> None:
-    async def test() -> None:
-        async with CuttingProxy(server.address) as proxy, own_tube(proxy.address, tube) as client:
-            job_id = await client.put("x")
-            proxy.cut(word.encode(), when)
-            with pytest.raises(ConnectionLostError, match="may have carried it out") as told:
-                await UNSAFE[word](client, tube, job_id)
-            assert told.value.outcome == "unknown"
-            assert proxy.seen.count(b"never twice") == (
-                1 if word == "put " and when == "after" else 0
-            )
-            await client.put("y")  # into the used tube, by a new connection
-            assert await client.list_tube_used() == tube
-            await client.delete_many(await client.reserve_many(100))
-
-    run(test())
 
 
 def test_each_call_is_told_what_is_known_of_it(server: Server, tube: str) -> None:
     async def test() -> None:
-        async with CuttingProxy(server.address) as proxy, own_tube(proxy.address, tube) as client:
-            sent = asyncio.create_task(client.delete(2**40))
-            waits = [asyncio.create_task(client.delete(2**40 + 1)) for _ in range(3)]
-            safe = asyncio.create_task(client.peek_ready())
-            await asyncio.sleep(0)
-            assert client._main is not None
-            client._main.connection_lost(None)  # before the loop wrote the rest
-            with pytest.raises(ConnectionLostError, match="may have carried it out") as told:
-                await sent
-            assert told.value.outcome == "unknown"
-            for wait in waits:
-                with pytest.raises(ConnectionLostError, match="it was not sent") as told:
-                    await wait
-                assert told.value.outcome == "never-sent"
-            assert await safe is None
+        with CuttingProxy(server.address) as proxy:
+            async with own_tube(proxy.address, tube) as client:
+                sent = asyncio.create_task(client.delete(2**40))
+                waits = [asyncio.create_task(client.delete(2**40 + 1)) for _ in range(3)]
+                safe = asyncio.create_task(client.peek_ready())
+                await asyncio.sleep(0)
+                assert client._lines.main is not None
+                client._lines.main.connection_lost(None)  # before the loop wrote the rest
+                with pytest.raises(ConnectionLostError, match="may have carried it out") as told:
+                    await sent
+                assert told.value.outcome == "unknown"
+                for wait in waits:
+                    with pytest.raises(ConnectionLostError, match="it was not sent") as told:
+                        await wait
+                    assert told.value.outcome == "never-sent"
+                assert await safe is None
 
     run(test())
 
@@ -126,17 +50,17 @@ def test_the_hook_is_told_of_a_new_main_connection(server: Server, tube: str) ->
     told: list[str] = []
 
     async def test() -> None:
-        async with (
-            CuttingProxy(server.address) as proxy,
-            own_tube(proxy.address, tube, on_reconnect=lambda: told.append("again")) as client,
-        ):
-            await client.stats()
-            assert told == []
-            proxy.cut_all()
-            await client.stats()
-            assert told == ["again"]
-            await client.stats()
-            assert told == ["again"]
+        with CuttingProxy(server.address) as proxy:
+            async with own_tube(
+                proxy.address, tube, on_reconnect=lambda: told.append("again")
+            ) as client:
+                await client.stats()
+                assert told == []
+                proxy.cut_all()
+                await client.stats()
+                assert told == ["again"]
+                await client.stats()
+                assert told == ["again"]
 
     run(test())
 
@@ -145,54 +69,52 @@ def test_the_hook_is_told_of_a_new_main_connection(server: Server, tube: str) ->
 def test_a_command_that_finds_the_connection_dead_says_that_the_job_is_lost(
     server: Server, tube: str, first: str
 ) -> None:
-    lost: list[list[Job]] = []
+    lost: list[list[int]] = []
 
     async def test() -> None:
-        async with (
-            CuttingProxy(server.address) as proxy,
-            own_tube(proxy.address, tube, on_jobs_lost=lost.append) as client,
-        ):
-            await client.put("x")
-            job = await client.reserve(timeout=5)
-            assert job is not None
-            proxy.cut(first.encode(), "before")
-            with pytest.raises(JobLost, match=f"{first} {job.id}.*: job {job.id} is lost") as told:
-                await getattr(client, first)(job)
-            assert (told.value.job_id, told.value.outcome) == (job.id, "unknown")
-            for call in (client.delete, client.release, client.bury, client.touch):
-                with pytest.raises(JobLost, match="it was not sent") as told:
-                    await call(job)
-                assert told.value.outcome == "never-sent"
-            assert isinstance(told.value, ConnectionLostError)
-            assert lost == [[job]]
-            again = await client.reserve(timeout=5)
-            assert again is not None
-            assert again.id == job.id
-            with pytest.raises(JobLost):
-                await client.touch(job)
-            await client.delete(again)
+        with CuttingProxy(server.address) as proxy:
+            async with own_tube(proxy.address, tube, on_jobs_lost=lost.append) as client:
+                await client.put("x")
+                job = await client.reserve(timeout=5)
+                assert job is not None
+                proxy.arm(first.encode(), "close-before")
+                with pytest.raises(
+                    JobLost, match=f"{first} {job.id}.*: job {job.id} is lost"
+                ) as told:
+                    await getattr(client, first)(job)
+                assert (told.value.job_id, told.value.outcome) == (job.id, "unknown")
+                for call in (client.delete, client.release, client.bury, client.touch):
+                    with pytest.raises(JobLost, match="it was not sent") as told:
+                        await call(job)
+                    assert told.value.outcome == "never-sent"
+                assert isinstance(told.value, ConnectionLostError)
+                assert lost == [[job.id]]
+                again = await client.reserve(timeout=5)
+                assert again is not None
+                assert again.id == job.id
+                with pytest.raises(JobLost):
+                    await client.touch(job)
+                await client.delete(again)
 
     run(test())
 
 
 def test_all_jobs_of_a_lost_server_are_told(server: Server, tube: str) -> None:
-    lost: list[Job] = []
+    lost: list[int] = []
 
     async def test() -> None:
-        async with (
-            CuttingProxy(server.address) as proxy,
-            own_tube(proxy.address, tube, on_jobs_lost=lost.extend) as client,
-        ):
-            await client.put_many(["x"] * 5)
-            jobs = [await client.reserve() for _ in range(3)] + await client.reserve_many(2)
-            finished = jobs.pop()
-            await client.delete(finished)
-            proxy.cut_all()
-            await until(all_told)
-            assert {job.id for job in lost} == {job.id for job in jobs}
-            with pytest.raises(NotFoundError):
-                await client.delete(finished)  # not lost: done before
-            await client.delete_many(await client.reserve_many(5))
+        with CuttingProxy(server.address) as proxy:
+            async with own_tube(proxy.address, tube, on_jobs_lost=lost.extend) as client:
+                await client.put_many(["x"] * 5)
+                jobs = [await client.reserve() for _ in range(3)] + await client.reserve_many(2)
+                finished = jobs.pop()
+                await client.delete(finished)
+                proxy.cut_all()
+                await until(all_told)
+                assert set(lost) == {job.id for job in jobs}
+                with pytest.raises(NotFoundError):
+                    await client.delete(finished)  # not lost: done before
+                await client.delete_many(await client.reserve_many(5))
 
     async def all_told() -> bool:
         return len(lost) == 4
@@ -289,19 +211,17 @@ def test_a_deadline_nearer_than_the_one_before_it_counts(server: Server, tube: s
     """A line that waited a minute for its job still notices a silent peer in time."""
 
     async def test() -> None:
-        async with (
-            CuttingProxy(server.address) as proxy,
-            own_tube(proxy.address, tube, timeout=0.3) as client,
-        ):
-            await client.put("x")
-            job = await client.reserve(timeout=50)
-            assert job is not None
-            proxy.hold()
-            begin = time.monotonic()
-            with pytest.raises(JobLost) as told:
-                await client.touch(job)
-            assert time.monotonic() - begin < 1.6
-            assert isinstance(told.value.__cause__, CommandTimeoutError)
+        with CuttingProxy(server.address) as proxy:
+            async with own_tube(proxy.address, tube, timeout=0.3) as client:
+                await client.put("x")
+                job = await client.reserve(timeout=50)
+                assert job is not None
+                proxy.hold()
+                begin = time.monotonic()
+                with pytest.raises(JobLost) as told:
+                    await client.touch(job)
+                assert time.monotonic() - begin < 1.6
+                assert isinstance(told.value.__cause__, CommandTimeoutError)
 
     run(test())
 
@@ -384,8 +304,8 @@ def test_a_refused_use_closes_the_line() -> None:
 
     async def used(client: AsyncClient) -> None:
         await client.use("t")
-        assert client._main is not None
-        client._main.used = "another"
+        assert client._lines.main is not None
+        client._lines.main.used = "another"
         await test(client)
 
     with ScriptedServer(
@@ -400,17 +320,18 @@ def test_a_refused_use_closes_the_line() -> None:
 
 def test_what_a_server_does_is_below_one_root(server: Server, tube: str) -> None:
     async def test() -> None:
-        async with CuttingProxy(server.address) as proxy, own_tube(proxy.address, tube) as client:
-            tasks = [asyncio.create_task(client.put(f"{number}")) for number in range(200)]
-            for _ in range(4):
-                await asyncio.sleep(0.002)
-                proxy.cut_all()
-            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-            assert all(isinstance(one, int | BeanstalkError) for one in outcomes)
-            ids = {one for one in outcomes if isinstance(one, int)}
-            left = await client.reserve_many(1000)
-            assert ids <= {job.id for job in left}
-            assert len({job.body for job in left}) == len(left), "nothing is put twice"
-            await client.delete_many(left)
+        with CuttingProxy(server.address) as proxy:
+            async with own_tube(proxy.address, tube) as client:
+                tasks = [asyncio.create_task(client.put(f"{number}")) for number in range(200)]
+                for _ in range(4):
+                    await asyncio.sleep(0.002)
+                    proxy.cut_all()
+                outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+                assert all(isinstance(one, int | BeanstalkError) for one in outcomes)
+                ids = {one for one in outcomes if isinstance(one, int)}
+                left = await client.reserve_many(1000)
+                assert ids <= {job.id for job in left}
+                assert len({job.body for job in left}) == len(left), "nothing is put twice"
+                await client.delete_many(left)
 
     run(test())

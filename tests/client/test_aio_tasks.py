@@ -237,7 +237,6 @@ def test_a_line_goes_back_when_its_job_is_finished(fresh_daemon: Daemon) -> None
         job = await reserved(client)
         assert job.holder is line
         await client.delete(job.id)  # by its id alone
-        assert job.holder is None
         assert await connections(client) == 2
         first, second = await reserved(client), await reserved(client)
         assert first.holder is line is not second.holder
@@ -278,7 +277,28 @@ def test_a_job_whose_ttr_ran_out_frees_its_line(our_server: OurServer, tube: str
     run(test())
 
 
-def test_few_idle_connections_are_kept(fresh_daemon: Daemon) -> None:
+def test_many_connections_are_kept_while_they_are_used(fresh_daemon: Daemon) -> None:
+    """100 tasks that come and go together open no more than 100 lines, however often."""
+
+    async def cycle(client: AsyncClient) -> None:
+        for _ in range(3):
+            await client.put("x")
+            job = await client.reserve(timeout=5)
+            assert job is not None
+            await client.delete(job)
+
+    async def test(client: AsyncClient) -> None:
+        await asyncio.gather(*(cycle(client) for _ in range(100)))
+        assert (await client.stats()).total_connections <= 102  # and the fixture's
+
+    with_client(fresh_daemon.address, test)
+
+
+def test_few_connections_are_kept_that_nobody_uses(
+    fresh_daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("beanrow.client.async_lines._REVIEW", 0.05)
+
     async def test(client: AsyncClient) -> None:
         await client.put_many(["x"] * 40)
         jobs = await asyncio.gather(*(client.reserve(timeout=5) for _ in range(40)))
@@ -290,6 +310,30 @@ def test_few_idle_connections_are_kept(fresh_daemon: Daemon) -> None:
         return await connections(client) == 33
 
     with_client(fresh_daemon.address, test)
+
+
+@pytest.mark.parametrize("here_again", [False, True])
+def test_the_connection_of_a_job_that_was_let_run_out_is_used_again(
+    our_server: OurServer, tube: str, monkeypatch: pytest.MonkeyPatch, here_again: bool
+) -> None:
+    """Or else each job that a program forgets would keep a connection for ever."""
+    monkeypatch.setattr("beanrow.client.async_lines._REVIEW", 0.05)
+
+    async def test() -> None:
+        async with own_tube(our_server.address, tube) as client:
+            await client.put_many(["x"] * 40, ttr=1)
+            await asyncio.gather(*(client.reserve(timeout=5) for _ in range(40)))
+            assert len(client._lines._idle) == 0
+            again: list[int] = []  # how many at a time: each time on a line
+            while here_again and sum(again) < 40:
+                again.append(len(await client.reserve_many(40, timeout=5)))
+            await until(lambda: the_others_rest(client, len(again)))
+
+    async def the_others_rest(client: AsyncClient, busy: int) -> bool:
+        lines = client._lines._lines
+        return len([line for line in lines if line.jobs]) == busy and len(lines) <= 33 + busy
+
+    run(test())
 
 
 def test_closing_ends_every_pending_call() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import warnings
 
 import pytest
@@ -14,6 +16,8 @@ from beanrow import (
     JobTooBigError,
     NotFoundError,
 )
+from tests.client.loop import own_tube, run
+from tests.client.proxy import CuttingProxy
 from tests.client.scripted import ScriptedServer
 from tests.servers import Server
 
@@ -133,3 +137,71 @@ def test_a_reserve_that_timed_out_leaves_nothing_behind(client: Client) -> None:
     job_id = client.put("x")
     assert client.stats_job(job_id).id == job_id
     client.delete(job_id)
+
+
+# -- the same for the async client -------------------------------------------------
+
+
+def test_replies_with_bodies_asked_for_at_once_are_not_mixed(server: Server, tube: str) -> None:
+    """The reply behind a body was swallowed into it: one failed, one hung."""
+
+    async def test() -> None:
+        async with own_tube(server.address, tube) as client:
+            for _ in range(50):
+                stats, tubes, one = await asyncio.gather(
+                    client.stats(), client.list_tubes(), client.stats_tube(tube)
+                )
+                assert stats.pid == server.pid
+                assert tube in tubes
+                assert one.name == tube
+
+    run(test())
+
+
+def test_five_puts_at_once_give_their_own_ids(server: Server, tube: str) -> None:
+    """Four raised though all were stored, and the next put gave the id of another job."""
+
+    async def test() -> None:
+        async with own_tube(server.address, tube) as client:
+            ids = await asyncio.gather(*(client.put(f"{number}") for number in range(5)))
+            ids.append(await client.put("5"))
+            for number, job_id in enumerate(ids):
+                assert (await client.peek(job_id)).text == f"{number}"
+                await client.delete(job_id)
+
+    run(test())
+
+
+def test_wait_for_around_a_reserve_leaves_no_reply_behind(server: Server, tube: str) -> None:
+    """The next put raised that it timed out, and the next statistics were INSERTED."""
+
+    async def test() -> None:
+        async with own_tube(server.address, tube) as client:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(client.reserve(), 0.05)
+            job_id = await client.put("x")
+            assert (await client.stats_job(job_id)).id == job_id
+            await client.delete(job_id)
+
+    run(test())
+
+
+def test_a_watched_default_stays_watched_after_a_reconnect(server: Server, tube: str) -> None:
+    """One ignored it on each new connection, another went back to it alone."""
+    with CuttingProxy(server.address) as proxy, Client(proxy.address) as client:
+        client.watch(tube)
+        client.use(tube)
+        proxy.cut_all()
+        assert client.list_tubes_watched() == ["default", tube]
+        assert client.list_tube_used() == tube
+
+
+def test_a_reserve_may_wait_longer_than_a_command(server: Server, tube: str) -> None:
+    """A receive timeout of 10 s for all ended every plain reserve on an empty tube."""
+    with Client(server.address, timeout=0.2) as client, Client(server.address) as other:
+        client.watch(tube)
+        later = threading.Timer(0.7, lambda: other.put("x", tube=tube))
+        later.start()
+        job = client.reserve()
+        client.delete(job)
+        later.join()

@@ -228,10 +228,10 @@ def test_only_the_connection_that_reserved_a_job_acts_on_it(client: Client, othe
     client.put("x")
     job = client.reserve(timeout=0)
     assert job is not None
-    acts: list[Callable[[Job], object]] = [other.touch, other.release, other.bury, other.delete]
+    acts: list[Callable[[int], object]] = [other.touch, other.release, other.bury, other.delete]
     for act in acts:
         with pytest.raises(NotFoundError):
-            act(job)
+            act(job.id)
     client.delete(job)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import signal
 import socket
@@ -25,13 +24,24 @@ from beanrow import (
     StatsParsingError,
 )
 from beanrow.client.address import Address
-from beanrow.client.connection import Connection, open_socket
+from beanrow.client.connection import Connection
+from beanrow.client.state import State
+from beanrow.client.wire import Wire, open_wire
 from beanrow.protocol import commands
 from tests.client.scripted import ANY_STATS, Script, ScriptedServer, cut, drip, reset
 from tests.servers import Daemon
 
 TIMEOUT = 0.2
 LIST = b"OK 14\r\n---\n- default\n\r\n"
+
+
+def over(wire: Wire) -> Connection:
+    return Connection(wire, "pair", 5.0, time.monotonic, State(), lambda _: None)
+
+
+def own_connection(client: Client) -> Connection:
+    """The connection of this thread."""
+    return client._connections.get()
 
 
 def deadline_kept(began: float, seconds: float = TIMEOUT) -> bool:
@@ -57,13 +67,20 @@ def test_a_reply_may_come_in_any_two_pieces(
     for size in range(1, len(reply)):
         ours, theirs = socket.socketpair()
         with theirs:
-            connection = Connection(ours, "pair", 5.0, time.monotonic)
-            theirs.sendall(reply[:size])
-            rest = threading.Timer(0.001, theirs.sendall, (reply[size:],))
-            rest.start()
-            assert connection.converse(command) == expected
-            rest.join()
-            connection.close()
+            connection = over(Wire(ours))
+            answer: threading.Thread | None = None
+
+            def say(peer: socket.socket = theirs, size: int = size) -> None:
+                peer.recv(65536)
+                peer.sendall(reply[:size])
+                time.sleep(0.001)  # else both pieces come in one read
+                peer.sendall(reply[size:])
+
+            answer = threading.Thread(target=say)
+            answer.start()
+            assert connection.converse(command.request, command.read) == expected
+            answer.join()
+            connection.end()
 
 
 def test_a_body_may_come_byte_by_byte() -> None:
@@ -138,9 +155,7 @@ def test_a_peer_that_drips(reply: bytes) -> None:
 def test_a_peer_that_stops_reading() -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     with listener, Client(f"127.0.0.1:{listener.getsockname()[1]}", timeout=TIMEOUT) as client:
-        connection = client._connection
-        assert connection is not None
-        connection.most_body = 2**32  # nobody is there to ask
+        own_connection(client).most_body = 2**32  # nobody is there to ask
         began = time.monotonic()
         with pytest.raises(CommandTimeoutError, match="was not sent") as told:
             client.put(b"x" * 20_000_000)
@@ -159,8 +174,7 @@ def test_a_peer_that_reads_slowly() -> None:
             pass
 
     with ScriptedServer([(b"", sip)]) as server, Client(server.address, timeout=TIMEOUT) as client:
-        assert client._connection is not None
-        client._connection.most_body = 2**32
+        own_connection(client).most_body = 2**32
         began = time.monotonic()
         with pytest.raises(CommandTimeoutError):
             client.put(b"x" * 50_000_000)
@@ -227,47 +241,61 @@ def test_connecting_has_a_deadline(tmp_path: Path) -> None:
 
 
 def test_the_clock_is_the_callers() -> None:
-    times = itertools.chain([0.0], itertools.repeat(1000.0))
-    with ScriptedServer([(b"stats\r\n", b"OK 4\r\n")]) as server:
-        client = Client(server.address, timeout=500, clock=lambda: next(times))
+    now = [0.0]
+
+    def late(peer: socket.socket) -> None:
+        now[0] = 1000.0
+        peer.sendall(b"OK 4\r\n")
+        with contextlib.suppress(ConnectionResetError):  # if the reply came too late to be read
+            peer.recv(1)
+
+    with ScriptedServer([(b"stats\r\n", late)]) as server:
+        client = Client(server.address, timeout=500, clock=lambda: now[0])
         with pytest.raises(CommandTimeoutError):
             client.stats()
 
 
 # -- lost connections -------------------------------------------------------------
 
-CALLS: list[tuple[bytes, Callable[[Client], object]]] = [
-    (b"use t\r\n", lambda client: client.use("t")),
-    (b"reserve-with-timeout 0\r\n", lambda client: client.reserve(timeout=0)),
-    (b"reserve-with-timeout 60\r\n", lambda client: client.reserve()),
-    (b"reserve-job 1\r\n", lambda client: client.reserve_job(1)),
-    (b"delete 1\r\n", lambda client: client.delete(1)),
-    (b"release 1 65536 0\r\n", lambda client: client.release(1)),
-    (b"bury 1 65536\r\n", lambda client: client.bury(1)),
-    (b"touch 1\r\n", lambda client: client.touch(1)),
-    (b"watch t\r\n", lambda client: client.watch("t")),
-    (b"ignore t\r\n", lambda client: client.ignore("t")),
-    (b"peek 1\r\n", lambda client: client.peek(1)),
-    (b"peek-ready\r\n", lambda client: client.peek_ready()),
-    (b"peek-delayed\r\n", lambda client: client.peek_delayed()),
-    (b"peek-buried\r\n", lambda client: client.peek_buried()),
-    (b"kick 1\r\n", lambda client: client.kick(1)),
-    (b"kick-job 1\r\n", lambda client: client.kick_job(1)),
-    (b"stats\r\n", lambda client: client.stats()),
-    (b"stats-job 1\r\n", lambda client: client.stats_job(1)),
-    (b"stats-tube t\r\n", lambda client: client.stats_tube("t")),
-    (b"list-tubes\r\n", lambda client: client.list_tubes()),
-    (b"list-tube-used\r\n", lambda client: client.list_tube_used()),
-    (b"list-tubes-watched\r\n", lambda client: client.list_tubes_watched()),
-    (b"pause-tube t 1\r\n", lambda client: client.pause_tube("t", 1)),
+Calls = list[tuple[bytes, bytes, Callable[[Client], object]]]
+REPEATED: Calls = [
+    (b"use t\r\n", b"USING t\r\n", lambda client: client.use("t")),
+    (b"reserve-with-timeout 0\r\n", b"TIMED_OUT\r\n", lambda client: client.reserve(timeout=0)),
+    (b"reserve-with-timeout 60\r\n", b"RESERVED 1 1\r\nx\r\n", lambda client: client.reserve()),
+    (b"watch t\r\n", b"WATCHING 2\r\n", lambda client: client.watch("t")),
+    (b"ignore t\r\n", b"WATCHING 1\r\n", lambda client: client.ignore("t")),
+    (b"peek 1\r\n", b"FOUND 1 1\r\nx\r\n", lambda client: client.peek(1)),
+    (b"peek-ready\r\n", b"NOT_FOUND\r\n", lambda client: client.peek_ready()),
+    (b"peek-delayed\r\n", b"NOT_FOUND\r\n", lambda client: client.peek_delayed()),
+    (b"peek-buried\r\n", b"NOT_FOUND\r\n", lambda client: client.peek_buried()),
+    (b"stats\r\n", b"OK 4\r\n---\n\r\n", lambda client: client.stats()),
+    (b"stats-job 1\r\n", b"OK 4\r\n---\n\r\n", lambda client: client.stats_job(1)),
+    (b"stats-tube t\r\n", b"OK 4\r\n---\n\r\n", lambda client: client.stats_tube("t")),
+    (b"list-tubes\r\n", LIST, lambda client: client.list_tubes()),
+    (b"list-tube-used\r\n", b"USING default\r\n", lambda client: client.list_tube_used()),
+    (b"list-tubes-watched\r\n", LIST, lambda client: client.list_tubes_watched()),
+    (b"pause-tube t 1\r\n", b"PAUSED\r\n", lambda client: client.pause_tube("t", 1)),
 ]
+ONCE: Calls = [
+    (b"reserve-job 1\r\n", b"", lambda client: client.reserve_job(1)),
+    (b"delete 1\r\n", b"", lambda client: client.delete(1)),
+    (b"release 1 65536 0\r\n", b"", lambda client: client.release(1)),
+    (b"bury 1 65536\r\n", b"", lambda client: client.bury(1)),
+    (b"touch 1\r\n", b"", lambda client: client.touch(1)),
+    (b"kick 1\r\n", b"", lambda client: client.kick(1)),
+    (b"kick-job 1\r\n", b"", lambda client: client.kick_job(1)),
+]
+CALLS = [(request, call) for request, _, call in REPEATED + ONCE]
 NAMES = [request.split()[0].decode() for request, _ in CALLS]
 
 
 @pytest.mark.parametrize("act", [cut, reset])
-@pytest.mark.parametrize(("request_", "call"), CALLS, ids=NAMES)
-def test_cut_before_the_reply(
-    request_: bytes, call: Callable[[Client], object], act: Callable[[socket.socket], None]
+@pytest.mark.parametrize(("request_", "_", "call"), ONCE, ids=[one[0].decode() for one in ONCE])
+def test_cut_before_the_reply_of_what_is_never_sent_again(
+    request_: bytes,
+    _: bytes,
+    call: Callable[[Client], object],
+    act: Callable[[socket.socket], None],
 ) -> None:
     command = request_.decode().strip()
     with (
@@ -279,6 +307,23 @@ def test_cut_before_the_reply(
         assert told.value.outcome == "unknown"
         assert "may have carried it out" in str(told.value)
         assert client.list_tubes() == ["default"], "on a new connection"
+
+
+@pytest.mark.parametrize("act", [cut, reset])
+@pytest.mark.parametrize(
+    ("request_", "reply", "call"), REPEATED, ids=[one[0].decode() for one in REPEATED]
+)
+def test_cut_before_the_reply_of_what_may_be_repeated(
+    request_: bytes,
+    reply: bytes,
+    call: Callable[[Client], object],
+    act: Callable[[socket.socket], None],
+) -> None:
+    with (
+        ScriptedServer([(request_, act)], [(request_, act)], [(request_, reply)]) as server,
+        Client(server.address, timeout=5) as client,
+    ):
+        call(client)
 
 
 @pytest.mark.parametrize(("request_", "call"), CALLS, ids=NAMES)
@@ -349,11 +394,11 @@ def test_cut_inside_a_body() -> None:
         cut(peer)
 
     with (
-        ScriptedServer([(b"reserve-with-timeout 5\r\n", half)]) as server,
+        ScriptedServer([(b"reserve-job 1\r\n", half)]) as server,
         Client(server.address) as client,
         pytest.raises(ConnectionLostError, match="the server closed it"),
     ):
-        client.reserve(timeout=5)
+        client.reserve_job(1)
 
 
 def test_a_put_is_sent_once_whatever_happens() -> None:
@@ -367,7 +412,11 @@ def test_a_put_is_sent_once_whatever_happens() -> None:
 
 
 def test_cut_while_the_limit_is_asked_for_means_the_put_was_never_sent() -> None:
-    with ScriptedServer([(b"stats\r\n", cut)]) as server, Client(server.address) as client:
+    silent: Script = [(b"stats\r\n", b"")]
+    with (
+        ScriptedServer([(b"stats\r\n", cut)], silent) as server,
+        Client(server.address, timeout=TIMEOUT) as client,
+    ):
         with pytest.raises(ConnectionLostError) as told:
             client.put("x")
         assert told.value.outcome == "never-sent"
@@ -375,8 +424,9 @@ def test_cut_while_the_limit_is_asked_for_means_the_put_was_never_sent() -> None
 
 def test_what_could_not_be_written_was_never_sent(daemon: Daemon) -> None:
     with Client(daemon.address) as client:
-        assert client._connection is not None
-        client._connection._sock.shutdown(socket.SHUT_WR)
+        client.list_tubes()  # looked at now, and not again for a second
+        own_connection(client)._wire._sock.shutdown(socket.SHUT_WR)
+        own_connection(client).most_body = 65535
         with pytest.raises(ConnectionLostError, match="it was not sent") as told:
             client.put("x")
         assert told.value.outcome == "never-sent"
@@ -432,7 +482,7 @@ def test_a_watch_list_that_cannot_be_restored_fails_the_command() -> None:
         with pytest.raises(ConnectionLostError):
             client.touch(1)
         with pytest.raises(BeanstalkError, match="watch a: OUT_OF_MEMORY"):
-            client.reserve(timeout=0)
+            client.delete(1)
         client.list_tubes()
 
 
@@ -463,39 +513,45 @@ def test_a_command_is_one_write_without_delay() -> None:
     """Two writes, or Nagle's algorithm, cost 40 ms a put."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         host, port = listener.getsockname()
-        with open_socket(Address(host=host, port=port), 1) as sock:
+        wire = open_wire(Address(host=host, port=port), 1, None)
+        with wire._sock as sock:
             assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
             assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
             assert sock.getblocking()
 
 
-class CountingSocket:
-    """A connected socket that remembers each write."""
+class CountingWire(Wire):
+    """A connection that remembers each write."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        self.sock = sock
-        self.recv, self.setsockopt, self.close = sock.recv, sock.setsockopt, sock.close
+    def __init__(self, wire: Wire) -> None:
+        super().__init__(wire._sock)
         self.writes: list[bytes] = []
+        self.send = self._send  # type: ignore[assignment]
 
-    def send(self, data: bytes) -> int:
+    def _send(self, data: bytes) -> int:
         self.writes.append(bytes(data))
-        return self.sock.send(data)
+        return self._sock.send(data)
 
 
-def test_puts_into_a_tube_send_use_once(daemon: Daemon, tube: str) -> None:
+def test_puts_into_a_tube_send_use_once(
+    daemon: Daemon, tube: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[CountingWire] = []
+
+    def counting(address: Address, timeout: float, _: None) -> Wire:
+        opened.append(CountingWire(open_wire(address, timeout, None)))
+        return opened[-1]
+
+    monkeypatch.setattr("beanrow.client.threads.open_wire", counting)
     with Client(daemon.address) as client:
-        assert client._connection is not None
-        client._connection.close()
-        host, port = daemon.address.split(":")
-        counting: Any = CountingSocket(open_socket(Address(host=host, port=int(port)), 5))
-        client._connection = Connection(counting, "counting", 5.0, time.monotonic)
         ids = [client.put("x", tube=tube) for _ in range(3)]
         assert client.peek_ready() is None
         for job_id in ids:
             client.delete(job_id)
     use = f"use {tube}\r\n".encode()
     put = b"put 65536 0 60 1\r\nx\r\n"
-    assert counting.writes[:5] == [
+    (wire,) = opened
+    assert wire.writes[:5] == [
         b"stats\r\n",
         use + put,
         put,

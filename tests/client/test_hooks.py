@@ -106,19 +106,19 @@ def test_a_put_into_the_wrong_tube_that_a_worker_took_is_told() -> None:
     with ScriptedServer(script) as server, Client(server.address) as client:
         with pytest.raises(OutOfMemoryError) as told:
             client.put("x", tube="t")
-        assert "ran in tube 'default': INSERTED 7" in told.value.__notes__[0]
+        assert "ran in tube 'default': it gave 7" in told.value.__notes__[0]
 
 
 def test_a_kick_in_the_wrong_tube_is_told() -> None:
     script: Script = [
         (b"use t\r\n", b"USING t\r\n"),
-        (b"peek-ready\r\n", cut),
+        (b"kick-job 1\r\n", cut),
     ]
     again = [(b"use t\r\nkick 5\r\n", OUT_OF_MEMORY + b"KICKED 2\r\n")]
     with ScriptedServer(script, again) as server, Client(server.address) as client:
         client.use("t")
         with pytest.raises(BeanstalkError):
-            client.peek_ready()
+            client.kick_job(1)
         with pytest.raises(OutOfMemoryError) as told:
             client.kick(5)
         assert "'kick 5' was sent behind it and ran in tube 'default'" in told.value.__notes__[0]
@@ -208,14 +208,18 @@ def test_the_hook_saves_the_job_and_the_reserve_goes_on(server: Server, tube: st
 
 
 def test_after_the_hook_the_reserve_goes_on_for_the_time_left() -> None:
-    clock = iter([0.0, 0.0, 4.5, 4.5]).__next__
+    now = [0.0]
     script = [
         (b"reserve-with-timeout 10\r\n", SOON),
         (b"reserve-with-timeout 6\r\n", b"TIMED_OUT\r\n"),
     ]
     with (
         ScriptedServer(script) as server,
-        Client(server.address, clock=clock, on_deadline_soon=lambda _: None) as client,
+        Client(
+            server.address,
+            clock=lambda: now[0],
+            on_deadline_soon=lambda _: now.append(now.pop() + 4.5),
+        ) as client,
     ):
         assert client.reserve(timeout=10) is None
 

@@ -47,3 +47,9 @@ def test_all_errors_of_the_package_are_public() -> None:
         if isinstance(one := getattr(errors, name), type) and issubclass(one, Exception)
     }
     assert exceptions <= set(beanrow.__all__)
+
+
+def test_a_duration_is_a_type_at_run_time() -> None:
+    """Programs write ``Duration | None`` in annotations that Python evaluates."""
+    assert isinstance(1.5, beanrow.Duration)
+    assert not isinstance("1", beanrow.Duration | None)

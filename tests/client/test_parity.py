@@ -6,7 +6,7 @@ import inspect
 
 import pytest
 
-from beanrow import AsyncClient, Client
+from beanrow import AsyncClient, AsyncPool, Client, Pool
 
 
 def public_methods(client: type) -> set[str]:
@@ -37,3 +37,29 @@ def test_a_method_is_the_same(name: str) -> None:
     else:
         assert inspect.iscoroutinefunction(awaited)
         assert theirs.return_annotation == ours.return_annotation
+
+
+POOL_METHODS = sorted(public_methods(Pool))
+
+
+def test_each_method_of_a_pool_is_there() -> None:
+    assert public_methods(AsyncPool) == set(POOL_METHODS)
+    assert {"close", "put", "reserve", "delete", "watch", "use"} < set(POOL_METHODS)
+
+
+@pytest.mark.parametrize("name", POOL_METHODS)
+def test_a_method_of_a_pool_is_the_same(name: str) -> None:
+    sync, awaited = getattr(Pool, name), getattr(AsyncPool, name)
+    assert inspect.signature(sync) == inspect.signature(awaited)
+    assert inspect.getdoc(sync)
+    assert inspect.getdoc(awaited) == inspect.getdoc(sync)
+
+
+def test_clients_and_pools_take_the_same_settings() -> None:
+    def settings(of: type) -> dict[str, inspect.Parameter]:
+        return dict(inspect.signature(of).parameters)
+
+    assert settings(Pool) == settings(AsyncPool)
+    sync, awaited = settings(Client), settings(AsyncClient)
+    assert sync.keys() - awaited.keys() == {"clock", "on_deadline_soon"}
+    assert awaited.keys() <= sync.keys()

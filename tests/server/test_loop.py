@@ -12,8 +12,8 @@ import pytest
 from beanrow.engine.engine import Engine
 from beanrow.engine.session import Session
 from beanrow.protocol import requests
+from beanrow.server.listeners import listen_tcp
 from beanrow.server.loop import Loop, wall_clock
-from beanrow.server.server import listen_tcp
 
 
 class Faulty(Engine):

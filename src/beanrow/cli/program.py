@@ -13,6 +13,7 @@ from beanrow.cli.put import put
 from beanrow.cli.reserve import reserve
 from beanrow.cli.serve import serve
 from beanrow.cli.stats import stats, tubes
+from beanrow.cli.work import work
 from beanrow.client.address import Address
 from beanrow.errors import BeanstalkError
 from beanrow.version import __version__
@@ -45,7 +46,7 @@ def _beanrow(ctx: click.Context, server: Address | None) -> None:
     ctx.obj = server
 
 
-for _verb in (put, reserve, peek, stats, tubes, serve, journal):
+for _verb in (put, reserve, peek, stats, tubes, serve, work, journal):
     _beanrow.add_command(_verb)
 
 

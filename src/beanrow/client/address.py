@@ -11,39 +11,53 @@ from beanrow.errors import BadTypeError, BadValueError
 __all__ = ["DEFAULT_PORT", "Address", "read_address"]
 
 DEFAULT_PORT = 11300
-_SCHEME = "beanstalk://"
-_FORMS = "allowed are host:port, host, :port, [::1]:port, beanstalk://host:port, unix:/path and embedded:"
+_PLAIN = "beanstalk://"
+_TLS = "beanstalks://"
+_FORMS = (
+    "allowed are host:port, host, :port, [::1]:port, beanstalk://host:port, "
+    "beanstalks://host:port?ca=FILE&cert=FILE&key=FILE (TLS), unix:/path and embedded:"
+)
 _TCP = re.compile(
     r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<host>[^\s:/@?#\[\]]*))(?::(?P<port>[0-9]+))?"
 )
+_TLS_FILES = ("ca", "cert", "key")
 
 
 class Address(NamedTuple):
     """Either ``host`` and ``port``, or the ``path`` of a Unix socket, or ``embedded``.
 
     ``embedded`` is a server that does not run yet: the client starts one of its own.
+    With ``tls`` the connection is encrypted: ``ca`` is a file of the authorities that
+    may vouch for the server (empty: those of the system), ``cert`` and ``key`` are files
+    of the client's own certificate and its key (``key`` empty: it is in ``cert``).
     """
 
     host: str = ""
     port: int = 0
     path: str = ""
     embedded: bool = False
+    tls: bool = False
+    ca: str = ""
+    cert: str = ""
+    key: str = ""
 
     def __str__(self) -> str:
         if self.embedded:
             return "embedded:"
         if self.path:
             return f"unix:{self.path}"
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{_TLS if self.tls else ''}{host}:{self.port}"
 
 
 def read_address(text: str | None = None) -> Address:
     """Read an address as people write it.
 
     ``host:port``, ``host`` (port 11300), ``:port`` (localhost), ``[::1]:port``, each
-    also with ``beanstalk://`` before it; ``unix:/path`` or ``unix:///path``;
-    ``embedded:``. None stands for the environment's BEANSTALKD_URL, and without it for
-    ``localhost:11300``. BadValueError for anything else.
+    also with ``beanstalk://`` before it, or ``beanstalks://`` for TLS with the files of
+    ``Address`` behind a ``?`` (their names as in any URL: a blank is ``%20``);
+    ``unix:/path`` or ``unix:///path``; ``embedded:``. None stands for the environment's
+    BEANSTALKD_URL, and without it for ``localhost:11300``. BadValueError for anything else.
     """
     if text is None:
         text = os.environ.get("BEANSTALKD_URL") or "localhost"
@@ -53,7 +67,11 @@ def read_address(text: str | None = None) -> Address:
         return Address(embedded=True)
     if text.startswith("unix:"):
         return _unix_address(text)
-    return _tcp_address(text)
+    if text.startswith(_TLS):
+        return _tls_address(text)
+    if text.startswith(_PLAIN):
+        return _tcp_address(text, text.removeprefix(_PLAIN).removesuffix("/"))
+    return _tcp_address(text, text)
 
 
 def _unix_address(text: str) -> Address:
@@ -67,12 +85,27 @@ def _unix_address(text: str) -> Address:
     return Address(path=path)
 
 
-def _tcp_address(text: str) -> Address:
-    rest = text
-    if text.startswith(_SCHEME):
-        rest = text.removeprefix(_SCHEME).removesuffix("/")
-    match = _TCP.fullmatch(rest)
-    if match is None or not rest:
+def _tls_address(text: str) -> Address:
+    from urllib.parse import parse_qsl
+
+    place, _, query = text.removeprefix(_TLS).partition("?")
+    files: dict[str, str] = {}
+    try:
+        for name, file in parse_qsl(query, strict_parsing=True) if query else ():
+            if name not in _TLS_FILES or name in files:
+                raise ValueError(f"{name!r} is not one of {', '.join(_TLS_FILES)}, each once")
+            files[name] = file
+        if "key" in files and "cert" not in files:
+            raise ValueError("key without the cert that it belongs to")
+    except ValueError as error:
+        raise BadValueError(f"cannot read the address {text!r}: {error}; {_FORMS}") from None
+    at = _tcp_address(text, place.removesuffix("/"))
+    return Address(at.host, at.port, tls=True, **files)  # type: ignore[arg-type]  # all of them str
+
+
+def _tcp_address(text: str, place: str) -> Address:
+    match = _TCP.fullmatch(place)
+    if match is None or not place:
         raise BadValueError(f"cannot read the address {text!r}; {_FORMS}")
     port = int(match["port"] or DEFAULT_PORT)
     if not 1 <= port <= 65535:

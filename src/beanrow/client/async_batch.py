@@ -8,30 +8,26 @@ drawn, so that a stream of a million items needs the memory of one window and it
 from __future__ import annotations
 
 import asyncio
-from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from beanrow.client.batch import _MOST_HELD, _all_or_error
+from beanrow.client.async_speaker import AsyncSpeaker, all_outcomes, lost_as_job
+from beanrow.client.batch import MOST_HELD, all_or_error, is_finished, note_tube, put_or_error
+from beanrow.client.chores import Chore, drain_tube, kick_all, move
+from beanrow.client.connection import UNKNOWN_LIMIT
 from beanrow.client.line import Line
-from beanrow.client.pipeline import Item, Pending, Progress, Result, _windows
+from beanrow.client.pipeline import Collected, Item, Progress, Result, is_lost, windows
 from beanrow.client.sync import Client
-from beanrow.errors import (
-    BeanstalkError,
-    ClientClosedError,
-    ConnectionLostError,
-    JobLost,
-    JobTooBigError,
-)
+from beanrow.errors import BeanstalkError, JobLost
 from beanrow.protocol import commands
-from beanrow.protocol.commands import Command
+from beanrow.protocol.commands import BuriedId, Command
 from beanrow.protocol.values import (
     DEFAULT_PRIORITY,
     DEFAULT_TTR,
     Duration,
     Job,
-    body_bytes,
+    job_id,
     tube_name,
     whole_number,
 )
@@ -48,37 +44,10 @@ def as_client(method: Method) -> Method:
     return method
 
 
-class AsyncBatches(ABC):
-    """Batch methods over what a client gives: its lines, and what it makes of results."""
+class AsyncBatches(AsyncSpeaker):
+    """The batch methods."""
 
     __slots__ = ()
-    _encoding: str
-
-    @abstractmethod
-    async def _main_with_limit(self) -> Line:
-        """Give the main line; its limit is known."""
-
-    @abstractmethod
-    def _used_or(self, tube: str | None) -> str:
-        """Give this tube, or the client's."""
-
-    @abstractmethod
-    def _on_its_line(
-        self, job: Job | int, command: Command[T], *, keeps: bool = False
-    ) -> tuple[Line | None, Command[T]]:
-        """Give the line that holds the job, and the command to be sent on it."""
-
-    @abstractmethod
-    def _note_buried(self, job_id: int) -> None:
-        """Signal a job that the server buried, if it did."""
-
-    @abstractmethod
-    async def _reserve_in_rounds(self, timeout: Duration | None, more: int) -> list[Job]:
-        """Reserve one job, and ``more`` if they are ready."""
-
-    @abstractmethod
-    async def _run(self, pipeline: list[Command[Any]]) -> list[Result[Any]]:
-        """Carry out a pipeline and give its results."""
 
     @as_client
     async def put_many(
@@ -92,14 +61,15 @@ class AsyncBatches(ABC):
         progress: Progress | None = None,
     ) -> list[int]:
         commands.put(b"", priority, delay, ttr)  # refused before anything is sent
-        if tube is not None:
-            tube_name(tube)
-        line = await self._main_with_limit()
-        used = self._used_or(tube)
+        used = self._state.used if tube is None else tube
+        tube_name(used)
+        line = await self._lines.open_main()
+        if line.most_body == UNKNOWN_LIMIT:
+            await self._ask_limit(line)
 
         def items() -> Iterator[Item[int]]:
             for body in bodies:
-                yield _put_or_error(line.most_body, body, self._encoding, (priority, delay, ttr))
+                yield put_or_error(line.most_body, body, self._encoding, (priority, delay, ttr))
 
         def submit(command: Command[int]) -> asyncio.Future[int]:
             if line.used != used:
@@ -108,15 +78,15 @@ class AsyncBatches(ABC):
 
         ids = await _results(submit, items(), progress)
         for one in ids:
-            if isinstance(one, int):
-                self._note_buried(one)
-        return _all_or_error("put_many", ids)
+            if isinstance(one, BuriedId):
+                self._buried(one)
+        return all_or_error("put_many", ids)
 
     @as_client
     async def delete_many(
         self, jobs: Iterable[Job | int], *, progress: Progress | None = None
     ) -> None:
-        main = await self._main_with_limit()
+        main = await self._lines.open_main()
         held_by: dict[Command[None], tuple[int, Line]] = {}
 
         def items() -> Iterator[Item[None]]:
@@ -127,7 +97,7 @@ class AsyncBatches(ABC):
                     yield error
                     continue
                 if line is not None:
-                    held_by[command] = (job.id if isinstance(job, Job) else job, line)
+                    held_by[command] = (command.job_id, line)
                 yield command
 
         def submit(command: Command[None]) -> Awaitable[None]:
@@ -135,19 +105,103 @@ class AsyncBatches(ABC):
             sent = line.submit(command)
             return sent if line is main else lost_as_job(sent, command, job_id)
 
-        _all_or_error("delete_many", await _results(submit, items(), progress))
+        all_or_error("delete_many", await _results(submit, items(), progress))
 
     @as_client
     async def reserve_many(self, most: int, timeout: Duration = 0) -> list[Job]:
-        whole_number(most, "most", _MOST_HELD)
+        whole_number(most, "most", MOST_HELD)
         return await self._reserve_in_rounds(timeout, most - 1) if most else []
 
     @as_client
     def pipeline(self) -> AsyncPipeline:
         return AsyncPipeline(self._run)
 
+    # -- chores -------------------------------------------------------------------
 
-class AsyncPipeline:
+    @as_client
+    async def drain_tube(self, tube: str, *, progress: Progress | None = None) -> int:
+        tube_name(tube)
+        return await self._do(drain_tube(tube, self._state.watched, progress))
+
+    @as_client
+    async def kick_all(self, tube: str | None = None) -> int:
+        if tube is None:
+            tube = self._state.used
+        tube_name(tube)
+        return await self._do(kick_all(tube))
+
+    @as_client
+    async def move(self, job: Job | int, tube: str) -> int:
+        tube_name(tube)
+        number = job_id(job)
+        held = (isinstance(job, Job) and job.holder is not None) or number in self._state.held
+        return await self._do(move(job, tube, held=held))
+
+    async def _do(self, chore: Chore[T]) -> T:
+        try:
+            step = next(chore)
+            while True:
+                step = chore.send(await self._run(step.commands, step.tube))
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]  # what the chore returns
+
+    # -- pipelines ----------------------------------------------------------------
+
+    async def _run(
+        self, pipeline: list[Command[Any]], tube: str | None = None
+    ) -> list[Result[Any]]:
+        """Carry out a pipeline on a line of its own and give its results."""
+        line = await self._lines.take()
+        line.align(self._state)
+        used = tube or self._state.used
+        if line.used != used:
+            line.choose(used)
+        try:
+            outcomes = await all_outcomes(self._all_sent(line, pipeline))
+        except BaseException:
+            self._lines.end(line)
+            raise
+        reserved: dict[int, Job] = {}
+        for command, one in zip(pipeline, outcomes, strict=True):
+            if isinstance(one, Job) and command.reserves:
+                reserved[one.id] = one
+            elif isinstance(one, Job):
+                self._seen(one)
+            elif isinstance(one, BuriedId):
+                self._buried(one, depth=3)
+            elif command.needs_reservation:
+                if is_finished(command, one):
+                    reserved.pop(command.job_id, None)  # by the pipeline itself
+            elif one is not None and not isinstance(one, BeanstalkError):
+                note_tube(line, command, one)
+        self._hold(line, list(reserved.values()))
+        return outcomes
+
+    def _all_sent(self, line: Line, pipeline: list[Command[Any]]) -> list[Awaitable[Any]]:
+        """Send the commands of a pipeline; each waits for those before it, too."""
+        sent: list[Awaitable[Any]] = []
+        wait = 0.0
+        for command in pipeline:
+            wait += command.wait
+            sent.append(self._sent(line, command, wait))
+        return sent
+
+    def _sent(self, line: Line, command: Command[Any], wait: float) -> Awaitable[Any]:
+        """Send a command of a pipeline, over the line that holds its job if one does."""
+        if command.needs_reservation:
+            number = command.job_id
+            try:
+                holder, ours = self._on_its_line(number, command, keeps=command.name == "touch")
+            except JobLost as error:
+                refused: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+                refused.set_exception(error)
+                return refused
+            if holder is not None:
+                return lost_as_job(holder.submit(ours), command, number)
+        return line.submit(command, wait)
+
+
+class AsyncPipeline(Collected):
     """Commands that go out together when the ``async with`` block ends without an error.
 
         async with client.pipeline() as pipe:
@@ -155,23 +209,14 @@ class AsyncPipeline:
             stats = pipe.add(commands.stats())
         job_id.result()
 
-    Each has a result of its own: leaving the block raises for none of them. They go over
-    a connection of their own, in their order, but those that need the reservation of a
-    job held already go over the job's. Tubes that they use, watch or ignore hold for the
-    commands behind them and no longer.
+    As ``Pipeline``, over a connection of its own.
     """
 
-    __slots__ = ("_pending", "_run")
+    __slots__ = ("_run",)
 
     def __init__(self, run: Callable[[list[Command[Any]]], Awaitable[list[Result[Any]]]]) -> None:
+        super().__init__()
         self._run = run
-        self._pending: list[Pending[Any]] = []
-
-    def add(self, command: Command[T]) -> Pending[T]:
-        """Have this command (``beanrow.protocol.commands``) sent with the others."""
-        pending = Pending(command)
-        self._pending.append(pending)
-        return pending
 
     async def __aenter__(self) -> Self:
         return self
@@ -182,28 +227,11 @@ class AsyncPipeline:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if kind is None and self._pending:
-            pending, self._pending = self._pending, []
+        pending = self.taken()
+        if kind is None and pending:
             outcomes = await self._run([one.command for one in pending])
             for one, outcome in zip(pending, outcomes, strict=True):
                 one.settle(outcome)
-
-
-async def lost_as_job(sent: Awaitable[T], command: Command[T], job_id: int) -> T:
-    """Await the answer on a job's line: if that is lost, so is the job."""
-    try:
-        return await sent
-    except ConnectionLostError as error:
-        raise JobLost(str(command), job_id, error.outcome) from error
-
-
-async def all_outcomes(sent: Iterable[Awaitable[Any]]) -> list[Result[Any]]:
-    """Await them all; an error of beanrow is an outcome."""
-    outcomes = await asyncio.gather(*sent, return_exceptions=True)
-    for one in outcomes:
-        if isinstance(one, BaseException) and not isinstance(one, BeanstalkError):
-            raise one
-    return outcomes
 
 
 async def _results(
@@ -216,27 +244,12 @@ async def _results(
     Nothing is drawn after the main line was lost; a job whose own line is lost is one result.
     """
     results: list[Result[Any]] = []
-    lost = (ConnectionLostError, ClientClosedError)
-    for window in _windows(items):
+    for window in windows(items):
         sent = [submit(item) for item in window if isinstance(item, Command)]
         outcomes = iter(await all_outcomes(sent))
         results += [next(outcomes) if isinstance(item, Command) else item for item in window]
-        if any(
-            isinstance(one, lost) and not isinstance(one, JobLost)
-            for one in results[-len(window) :]
-        ):
+        if any(is_lost(one) and not isinstance(one, JobLost) for one in results[-len(window) :]):
             break
         if progress is not None:
             progress(len(results))
     return results
-
-
-def _put_or_error(
-    limit: int, body: bytes | str, encoding: str, terms: tuple[int, Duration, Duration]
-) -> Item[int]:
-    try:
-        body = body_bytes(body, encoding)
-    except BeanstalkError as error:
-        return error
-    command = commands.put(body, *terms)
-    return command if len(body) <= limit else JobTooBigError(str(command), len(body), limit)

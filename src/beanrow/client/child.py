@@ -6,6 +6,7 @@ started as any program is, so that this package needs nothing of the server's.
 
 from __future__ import annotations
 
+import os
 import select
 import subprocess
 import sys
@@ -30,9 +31,10 @@ class ChildServer:
     largest body in bytes that it takes. ConnectFailedError if it does not start.
     """
 
-    __slots__ = ("_process", "address")
+    __slots__ = ("_owner", "_process", "address")
 
     def __init__(self, *, max_job_size: int | None = None) -> None:
+        self._owner = os.getpid()
         command = [sys.executable, "-m", "beanrow.server", "-l", "127.0.0.1", "-p", "0"]
         command += ["--announce", "--with-parent"]
         if max_job_size is not None:
@@ -73,7 +75,12 @@ class ChildServer:
         return self._process.pid
 
     def close(self) -> None:
-        """End the server and wait for it; its jobs are gone. Twice is fine."""
+        """End the server and wait for it; its jobs are gone. Twice is fine.
+
+        Not in a process forked from the one that started it: there it does nothing.
+        """
+        if os.getpid() != self._owner:
+            return
         process = self._process
         for pipe in (process.stdin, process.stdout):
             assert pipe is not None

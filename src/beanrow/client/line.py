@@ -12,14 +12,14 @@ Laws:
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections import deque
 from collections.abc import Callable
 from math import inf
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from beanrow.client.connection import UNKNOWN_LIMIT
-from beanrow.client.state import DEFAULT_TUBE
+from beanrow.client.state import DEFAULT_TUBE, State
+from beanrow.client.wire import prepare
 from beanrow.errors import (
     BadReplyError,
     BeanstalkError,
@@ -30,67 +30,86 @@ from beanrow.errors import (
     StatsParsingError,
 )
 from beanrow.protocol import commands
-from beanrow.protocol.commands import Command
-from beanrow.protocol.replies import ReplyStream
-from beanrow.protocol.values import MAX_UINT32, Job
+from beanrow.protocol.commands import Command, Reader, written
+from beanrow.protocol.replies import ReplyStream, split_lines
+from beanrow.protocol.values import MAX_UINT32
 
 if TYPE_CHECKING:
     from beanrow.client.trace import Trace
 
-__all__ = ["Line"]
+__all__ = ["Line", "Owner"]
 
 T = TypeVar("T")
 
 _CHUNK = 65536
 """Bytes read at a time. The loop's own 256 KiB would map and unmap memory for each reply."""
+_FAREWELL = 0.25
+"""Seconds for the end of a TLS connection, whose peer may not say farewell at all."""
+
+
+_Said: TypeAlias = tuple[bytes, Reader[Any], asyncio.Future[Any] | None, float]
+"""A command on its way: its request, how its reply is read, who waits for it, until when."""
+
+
+class Owner(Protocol):
+    """Whoever opened a line."""
+
+    def lost(self, line: Line) -> None:
+        """Hear that the connection is gone, other than by ``end``."""
+
+    def let_go(self, line: Line, job_id: int) -> None:
+        """Hear that the line no longer holds a job."""
 
 
 class Line(asyncio.BufferedProtocol):
     """A connection and the commands on their way over it.
 
-    ``used`` is the tube that the server has this line use once it has read all that was
-    said so far; ``jobs`` the reserved jobs that it holds, by id; ``most_body`` the largest body
-    in bytes that the server takes, UNKNOWN_LIMIT until it was asked; ``to_be_kept`` is
-    false once its owner does not know its tubes any more. ``on_lost(line)``
-    is called when the connection is gone other than by ``end``.
+    ``used`` and ``watched`` are the tubes that the server has this line use and watch once
+    it has read all that was said so far; ``jobs`` the ids of the reserved jobs that it
+    holds; ``most_body`` the largest body in bytes that the server takes, UNKNOWN_LIMIT
+    until it was asked.
     """
 
     __slots__ = (
-        "_alarm", "_alarm_at", "_alone", "_buffer", "_end", "_limit", "_loop", "_on_lost", "_out",
-        "_pending", "_retired", "_stream", "_tell", "_timeout", "_trace", "_transport", "_watched",
-        "closed", "jobs", "most_body", "peer", "to_be_kept", "used",
+        "_alarm", "_alarm_at", "_alone", "_buffer", "_end", "_gone", "_limit", "_loop", "_out",
+        "_pending", "_stream", "_tell", "_timeout", "_trace", "_transport",
+        "closed", "jobs", "most_body", "owner", "peer", "used", "watched",
     )  # fmt: skip
 
     def __init__(
         self,
         peer: str,
         timeout: float,
-        on_lost: Callable[[Line], object],
+        owner: Owner,
         trace: Trace | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._timeout = timeout
-        self._on_lost = on_lost
+        self.owner = owner
         self._trace = trace
-        self._tell: Callable[[Command[Any], bool], BeanstalkError] = self._closed_error
+        self._tell: Callable[[bytes, bool], BeanstalkError] = self._closed_error
         self._transport: asyncio.Transport | None = None
         self._buffer = memoryview(bytearray(_CHUNK))
         self._stream = ReplyStream()
-        self._pending: deque[tuple[Command[Any], asyncio.Future[Any] | None, float]] = deque()
+        self._pending: deque[_Said] = deque()
         self._out: list[bytes] = []  # of the youngest in _pending, one each
         self._alone = True
+        self._gone: asyncio.Future[None] = self._loop.create_future()
         self._end = 0.0
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = inf
         self._limit: asyncio.Future[int] | None = None
-        self._watched = [DEFAULT_TUBE]
         self.peer = peer
         self.used = DEFAULT_TUBE
-        self.jobs: dict[int, Job] = {}
+        self.watched: tuple[str, ...] = (DEFAULT_TUBE,)
+        self.jobs: set[int] = set()
         self.most_body = UNKNOWN_LIMIT
-        self.to_be_kept = True
-        self._retired = False
         self.closed = False
+
+    @property
+    def silent(self) -> bool:
+        """Whether all that was said is answered."""
+        return not self._pending
 
     # -- speaking -----------------------------------------------------------------
 
@@ -100,46 +119,54 @@ class Line(asyncio.BufferedProtocol):
         ``wait`` is how long in seconds the command itself lets the server take; the
         timeout comes on top. Await the future at once: it may hold an error.
         """
+        return self.submit_request(command.request, command.read, wait)
+
+    def submit_request(
+        self, request: bytes, read: Reader[T], wait: float = 0.0
+    ) -> asyncio.Future[T]:
+        """Submit a command that is given as its request and how its reply is read."""
         future: asyncio.Future[T] = self._loop.create_future()
-        self._say(command, future, wait)
+        self._say(request, read, future, wait)
         return future
 
     def choose(self, tube: str) -> None:
         """Have the server use this tube for what is submitted next."""
         self.used = tube
-        self._say(commands.use(tube), None, 0.0)
+        use = commands.use(tube)
+        self._say(use.request, use.read, None, 0.0)
 
-    def align(self, tubes: list[str]) -> None:
-        """Have the server watch these tubes and no others for what is submitted next."""
-        if self._watched == tubes:
-            return
-        for tube in tubes:
-            if tube not in self._watched:
-                self._say(commands.watch(tube), None, 0.0)
-        for tube in self._watched:
-            if tube not in tubes:
-                self._say(commands.ignore(tube), None, 0.0)
-        self._watched = tubes.copy()
+    def align(self, state: State) -> None:
+        """Have the server watch what the client watches for what is submitted next."""
+        if self.watched is not state.watched:
+            for command in state.changes(self.watched):
+                self._say(command.request, command.read, None, 0.0)
+            self.watched = state.watched
 
     def limit(self) -> asyncio.Future[int]:
         """Ask for the largest body that the server takes; all who ask share one answer."""
         if self._limit is None:
-            self._limit = self.submit(Command(commands.stats().request, _read_limit))
+            self._limit = self.submit_request(commands.stats().request, _read_limit)
             self._limit.add_done_callback(asyncio.Future.exception)  # perhaps nobody waits for it
         return self._limit
 
-    def _say(self, command: Command[Any], future: asyncio.Future[Any] | None, wait: float) -> None:
+    def _say(
+        self,
+        request: bytes,
+        read: Reader[Any],
+        future: asyncio.Future[Any] | None,
+        wait: float,
+    ) -> None:
         """Put a command in line; one without a future must not be refused."""
         if self.closed:
             if future is not None:
-                future.set_exception(self._tell(command, False))
+                future.set_exception(self._tell(request, False))
             return
         out, pending = self._out, self._pending
         if not out:
             self._end = self._loop.time() + self._timeout
-        out.append(command.request)
+        out.append(request)
         end = self._end + wait
-        pending.append((command, future, end))
+        pending.append((request, read, future, end))
         if end < self._alarm_at:
             self._wake_at(end)
         if self._alone and future is not None and len(pending) == len(out):
@@ -166,9 +193,8 @@ class Line(asyncio.BufferedProtocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         sock = transport.get_extra_info("socket")
-        if sock is not None and sock.family != socket.AF_UNIX:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if sock is not None:
+            prepare(sock)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Tell the loop where to put what it reads."""
@@ -180,21 +206,31 @@ class Line(asyncio.BufferedProtocol):
         if not self._answer_at_once(data):
             self._stream.feed(data)
             self._answer_in_turn(data)
-        if self._retired:
-            self._end_if_idle()
 
     def _answer_at_once(self, data: bytes) -> bool:
-        """Take data for the one reply that is due, if it is that: no need to cut it out."""
-        if len(self._pending) != 1 or not self._stream.idle or self._trace is not None:
+        """Take data for whole replies that are due, if it is that: no need to cut them out."""
+        pending = self._pending
+        if not self._stream.idle or self._trace is not None:
             return False
-        command, future, _ = self._pending[0]
-        try:
-            value = command.read(command, data)
-        except (BeanstalkError, ValueError):
-            return False  # a refusal, or not the whole of it
-        self._pending.popleft()
-        if future is not None and not future.done():
-            future.set_result(value)
+        if len(pending) == 1:
+            lines = [data]
+        else:
+            lines = split_lines(data) or []
+            if not lines or len(lines) > len(pending):
+                return False
+        for place, line in enumerate(lines):
+            request, read, future, _ = pending[0]
+            try:
+                value = read(request, line)
+            except (BeanstalkError, ValueError):  # a refusal, or not the whole of a reply
+                if place == 0:
+                    return False
+                self._stream.feed(b"".join(lines[place:]))
+                self._answer_in_turn(data)
+                return True
+            pending.popleft()
+            if future is not None and not future.done():
+                future.set_result(value)
         return True
 
     def _answer_in_turn(self, data: bytes) -> None:
@@ -207,36 +243,35 @@ class Line(asyncio.BufferedProtocol):
                 if not pending:
                     self._break(f"it said {reply[:80]!r} unasked")
                     return
-                command, future, _ = pending.popleft()
+                request, read, future, _ = pending.popleft()
                 try:
-                    value = command.answer(reply)
+                    value = Command(request, read).answer(reply)
                 except BeanstalkError as error:
-                    self._refused(command, future, error)
+                    self._refused(request, future, error)
                 else:
                     if future is not None and not future.done():
                         future.set_result(value)
         except ValueError:  # the bytes cannot begin a reply
             if pending:
-                command, future, _ = pending.popleft()
-                self._refused(command, future, BadReplyError(str(command), data))
+                request, _, future, _ = pending.popleft()
+                self._refused(request, future, BadReplyError(written(request), data))
             else:
                 self._break(f"it said {data[:80]!r} unasked")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell everyone who waits that the connection is gone."""
+        if not self._gone.done():
+            self._gone.set_result(None)
         self._break(str(exc) if exc is not None else "the server closed it")
 
     def _refused(
-        self,
-        command: Command[Any],
-        future: asyncio.Future[Any] | None,
-        error: BeanstalkError,
+        self, request: bytes, future: asyncio.Future[Any] | None, error: BeanstalkError
     ) -> None:
         if future is not None and not future.done():
             future.set_exception(error)
         if isinstance(error, BadReplyError):
             self._break(str(error))
-        elif future is None or command.name == "use":
+        elif future is None or request.startswith(b"use "):
             # What was sent behind it relied on it: its reply means another tube.
             self._break(str(error))
 
@@ -253,7 +288,7 @@ class Line(asyncio.BufferedProtocol):
         self._alarm, self._alarm_at = None, inf
         if not self._pending:
             return
-        end = self._pending[0][2]
+        end = self._pending[0][3]
         if end > self._loop.time():
             self._wake_at(end)
         else:
@@ -272,39 +307,43 @@ class Line(asyncio.BufferedProtocol):
             self._flush()
         self._close(self._closed_error)
 
-    def retire(self) -> None:
-        """Close the connection on purpose once all that was said is answered."""
-        self._retired = True
-        self._loop.call_soon(self._end_if_idle)  # not under whoever is reading a reply
+    async def left(self) -> None:
+        """Wait until the socket is closed: TLS says farewell first, for a moment."""
+        if self._transport is not None:
+            await asyncio.wait({self._gone}, timeout=_FAREWELL)
+            self._transport.abort()
 
-    def _end_if_idle(self) -> None:
-        if not self._pending:
-            self.end()
+    def abandon(self) -> None:
+        """Let go of it in a forked process, where its transport is the parent's."""
+        self.closed = True
+        self._pending.clear()
+        self._out.clear()
 
     def _break(self, reason: str, kind: type[ConnectionLostError] = ConnectionLostError) -> None:
         """Close a connection that is of no use any more, and tell its owner."""
         if self.closed:
             return
 
-        def lost(command: Command[Any], sent: bool) -> ConnectionLostError:
+        def lost(request: bytes, sent: bool) -> ConnectionLostError:
             told = "the server may have carried it out" if sent else "it was not sent"
             return kind(
-                f"the connection to {self.peer} broke under {str(command)!r}: {reason}; {told}",
+                f"the connection to {self.peer} broke under {written(request)!r}: {reason}; {told}",
                 "unknown" if sent else "never-sent",
             )
 
         # The owner first: its hooks are to be called before anyone is told here.
-        self._close(lost, self._on_lost)
+        self._close(lost, self.owner.lost)
 
-    def _closed_error(self, command: Command[Any], sent: bool) -> ClientClosedError:
+    def _closed_error(self, request: bytes, sent: bool) -> ClientClosedError:
         told = "; the server may have carried it out" if sent else "; it was not sent"
         return ClientClosedError(
-            f"the connection to {self.peer} was closed under {str(command)!r}{told}"
+            f"the connection to {self.peer} was closed under {written(request)!r}{told}",
+            "unknown" if sent else "never-sent",
         )
 
     def _close(
         self,
-        tell: Callable[[Command[Any], bool], BeanstalkError],
+        tell: Callable[[bytes, bool], BeanstalkError],
         on_closed: Callable[[Line], object] | None = None,
     ) -> None:
         if self.closed:
@@ -324,12 +363,12 @@ class Line(asyncio.BufferedProtocol):
             self._transport.close()
         if on_closed is not None:
             on_closed(self)
-        for place, (command, future, _) in enumerate(pending):
+        for place, (request, _, future, _) in enumerate(pending):
             if future is not None and not future.done():
-                future.set_exception(tell(command, place < sent))
+                future.set_exception(tell(request, place < sent))
 
 
-def _read_limit(_: Command[int], reply: bytes) -> int:
+def _read_limit(_: bytes, reply: bytes) -> int:
     try:
         stats = commands.stats().answer(reply)
     except (CommandError, StatsParsingError):

@@ -1,32 +1,33 @@
-"""Many commands in few writes: pipelines, and what the batch methods stand on.
+"""Many commands in few writes: what is sent together, and the result of each.
 
 Laws:
 - A window goes out in one write and is answered before the next is drawn: what is in
   flight fits into the buffers of the socket, and a stream of a million items needs the
   memory of one window and of its results.
-- Every command has a result of its own, a value or an error. A lost connection is the
-  result of the commands it was lost under; nothing is drawn after it.
+- Every command has a result of its own, a value or an error.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from math import inf
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeAlias, TypeVar
+from typing import Any, Generic, Self, TypeAlias, TypeVar
 
-from beanrow.errors import (
-    BeanstalkError,
-    CommandError,
-    ConnectionLostError,
-    DeadlineSoon,
-    StatsParsingError,
-)
+from beanrow.errors import BadValueError, BeanstalkError, ClientClosedError, ConnectionLostError
 from beanrow.protocol.commands import Command
 
-if TYPE_CHECKING:
-    from beanrow.client.connection import Connection
-
-__all__ = ["Item", "Pending", "Pipeline", "Progress", "Result", "results"]
+__all__ = [
+    "MOST_COMMANDS",
+    "Collected",
+    "Item",
+    "Pending",
+    "Pipeline",
+    "Progress",
+    "Result",
+    "is_lost",
+    "windows",
+]
 
 T = TypeVar("T")
 
@@ -36,19 +37,19 @@ Result: TypeAlias = T | BeanstalkError
 Progress = Callable[[int], object]
 """Called after each window with the number of items that have a result."""
 
-_MOST_COMMANDS = 500
+MOST_COMMANDS = 500
 """Commands in a window: 100 reach nine tenths of what 1,000 do."""
 _MOST_BYTES = 64 * 1024
 """Bytes in a window, unless one command alone has more."""
 
 
-def _windows(items: Iterable[Item[Any]]) -> Iterator[list[Item[Any]]]:
+def windows(items: Iterable[Item[Any]]) -> Iterator[list[Item[Any]]]:
     """Cut a stream into windows, each drawn only when the one before has been dealt with."""
     window: list[Item[Any]] = []
     size = 0
     for item in items:
         length = len(item.request) if isinstance(item, Command) else 0
-        if window and (len(window) == _MOST_COMMANDS or size + length > _MOST_BYTES):
+        if window and (len(window) == MOST_COMMANDS or size + length > _MOST_BYTES):
             yield window
             window, size = [], 0
         window.append(item)
@@ -57,33 +58,9 @@ def _windows(items: Iterable[Item[Any]]) -> Iterator[list[Item[Any]]]:
         yield window
 
 
-def results(
-    connection: Connection, items: Iterable[Item[Any]], progress: Progress | None = None
-) -> Iterator[Result[Any]]:
-    """Send a stream of commands and give the result of each, in their order.
-
-    Ends early, after the results of a window whose connection was lost.
-    """
-    done = 0
-    for window in _windows(items):
-        sent = [item for item in window if isinstance(item, Command)]
-        try:
-            replies = iter(connection.exchange(sent) if sent else ())
-        except ConnectionLostError as error:
-            yield from (error if isinstance(item, Command) else item for item in window)
-            return
-        for item in window:
-            yield _answer(item, next(replies)) if isinstance(item, Command) else item
-        done += len(window)
-        if progress is not None:
-            progress(done)
-
-
-def _answer(command: Command[Any], reply: bytes) -> Result[Any]:
-    try:
-        return command.answer(reply)
-    except (CommandError, DeadlineSoon, StatsParsingError) as error:
-        return error
+def is_lost(result: Result[Any]) -> bool:
+    """Tell whether a connection, or the client, was lost under this item."""
+    return isinstance(result, ConnectionLostError | ClientClosedError)
 
 
 class Pending(Generic[T]):
@@ -115,7 +92,34 @@ class Pending(Generic[T]):
         return outcome
 
 
-class Pipeline:
+class Collected:
+    """The commands of a pipeline, in the order in which they were added."""
+
+    __slots__ = ("_pending",)
+
+    def __init__(self) -> None:
+        self._pending: list[Pending[Any]] = []
+
+    def add(self, command: Command[T]) -> Pending[T]:
+        """Have this command (``beanrow.protocol.commands``) sent with the others.
+
+        BadValueError for a ``reserve`` without a timeout, which would have no deadline.
+        """
+        if command.wait == inf:
+            raise BadValueError(
+                "a pipeline has a deadline, and reserve has none: add reserve_with_timeout"
+            )
+        pending = Pending(command)
+        self._pending.append(pending)
+        return pending
+
+    def taken(self) -> list[Pending[Any]]:
+        """Give all that was added, and forget it."""
+        pending, self._pending = self._pending, []
+        return pending
+
+
+class Pipeline(Collected):
     """Commands that go out together when the ``with`` block ends without an error.
 
         with client.pipeline() as pipe:
@@ -124,20 +128,17 @@ class Pipeline:
         job_id.result()
 
     Each has a result of its own: leaving the block raises for none of them. They are
-    carried out in their order, but not as one: others may come between.
+    carried out in their order, but not as one: others may come between. One that needs
+    the reservation of a job goes over the connection that has it. Tubes that they use,
+    watch or ignore hold for the commands behind them and no longer. After a lost
+    connection none is sent again; the error of each tells what is known of it.
     """
 
-    __slots__ = ("_connect", "_pending")
+    __slots__ = ("_run",)
 
-    def __init__(self, connect: Callable[[], Connection]) -> None:
-        self._connect = connect
-        self._pending: list[Pending[Any]] = []
-
-    def add(self, command: Command[T]) -> Pending[T]:
-        """Have this command (``beanrow.protocol.commands``) sent with the others."""
-        pending = Pending(command)
-        self._pending.append(pending)
-        return pending
+    def __init__(self, run: Callable[[list[Command[Any]]], list[Result[Any]]]) -> None:
+        super().__init__()
+        self._run = run
 
     def __enter__(self) -> Self:
         return self
@@ -148,13 +149,8 @@ class Pipeline:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if kind is None and self._pending:
-            pending, self._pending = self._pending, []
-            outcomes = results(self._connect(), [one.command for one in pending])
-            for one in pending:
-                one.settle(next(outcomes, _NEVER_SENT))
-
-
-_NEVER_SENT = ConnectionLostError(
-    "the connection was lost under a command before this one; it was not sent", "never-sent"
-)
+        pending = self.taken()
+        if kind is None and pending:
+            outcomes = self._run([one.command for one in pending])
+            for one, outcome in zip(pending, outcomes, strict=True):
+                one.settle(outcome)

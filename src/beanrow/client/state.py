@@ -1,47 +1,99 @@
-"""What a client wants of its connections, apart from what they happen to be set to.
+"""What a client wants of its connections and knows of its jobs, apart from any socket.
 
-Law: pure. It tells which commands a fresh connection needs; others send them.
+Laws:
+- Pure. It tells which commands a connection needs; others send them.
+- A reservation belongs to the connection that made it (here any object): when that is
+  gone, the job is lost, and stays so until it is reserved again.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from beanrow.errors import JobLost
 from beanrow.protocol import commands
 from beanrow.protocol.commands import Command
+from beanrow.protocol.values import Job
 
-__all__ = ["DEFAULT_TUBE", "State"]
+__all__ = ["BROKE", "DEFAULT_TUBE", "State"]
 
 DEFAULT_TUBE = "default"
 """The tube that a server gives to every new connection, to use and to watch."""
+BROKE = "the connection that held it broke, and the server gives it to the next worker"
+_MOST_REMEMBERED = 10_000
+"""Jobs of which it is known that they are held or lost. Those of a program that leaves its
+jobs to their ttr and finishes none would else be remembered for ever."""
 
 
 class State:
-    """The tube a client uses and the tubes it watches, in the order it began to."""
+    """The tubes a client uses and watches, and which jobs its connections hold.
 
-    __slots__ = ("used", "watched")
+    ``watched`` is in the order in which watching began; it is replaced, never changed.
+    ``held`` maps the id of a reserved job to its connection, ``lost`` the id of one
+    whose connection is gone to the reason.
+    """
+
+    __slots__ = ("held", "lost", "used", "watched")
 
     def __init__(self) -> None:
         self.used = DEFAULT_TUBE
-        self.watched = [DEFAULT_TUBE]
+        self.watched: tuple[str, ...] = (DEFAULT_TUBE,)
+        self.held: dict[int, object] = {}
+        self.lost: dict[int, str] = {}
+
+    # -- tubes --------------------------------------------------------------------
 
     def watch(self, tube: str) -> None:
         """Note that this tube is watched."""
         if tube not in self.watched:
-            self.watched.append(tube)
+            self.watched = (*self.watched, tube)
 
     def ignore(self, tube: str) -> None:
         """Note that this tube is watched no longer."""
-        if tube in self.watched:
-            self.watched.remove(tube)
+        self.watched = tuple(one for one in self.watched if one != tube)
 
-    def setup(self) -> list[Command[Any]]:
-        """Give the commands that make a fresh connection watch these tubes.
+    def changes(self, watched: tuple[str, ...]) -> list[Command[Any]]:
+        """Give the commands after which a connection watches these tubes and no others.
 
         The used tube is not among them: it is brought back by the first command that
         depends on it.
         """
-        watches = [commands.watch(tube) for tube in self.watched if tube != DEFAULT_TUBE]
-        if DEFAULT_TUBE in self.watched:
-            return watches
-        return [*watches, commands.ignore(DEFAULT_TUBE)]
+        # Watched first: the last tube of a connection cannot be ignored.
+        watches = [commands.watch(tube) for tube in self.watched if tube not in watched]
+        return [*watches, *(commands.ignore(tube) for tube in watched if tube not in self.watched)]
+
+    # -- jobs ---------------------------------------------------------------------
+
+    def trim(self) -> None:
+        """Forget the oldest of more jobs than any program means to hold."""
+        remembered: tuple[dict[int, Any], ...] = (self.held, self.lost)
+        for jobs in remembered:
+            if len(jobs) > _MOST_REMEMBERED:
+                for job_id in list(jobs)[:-_MOST_REMEMBERED]:
+                    jobs.pop(job_id, None)
+
+    def held_by(self, connection: object) -> list[int]:
+        """Tell which jobs this connection holds."""
+        return [job_id for job_id, holder in self.held.copy().items() if holder is connection]
+
+    def lose(self, connection: object, why: str) -> list[int]:
+        """Note that a connection is gone; gives the ids of the jobs it held."""
+        job_ids = self.held_by(connection)
+        for job_id in job_ids:
+            self.held.pop(job_id, None)
+            self.lost[job_id] = why
+        return job_ids
+
+    def hold(self, job: Job, connection: object, encoding: str) -> None:
+        """Note which connection reserved a job, and how its body is read."""
+        job.encoding = encoding
+        job.holder = connection
+        self.held[job.id] = connection
+        if self.lost:
+            self.lost.pop(job.id, None)
+
+    def refuse_lost(self, job_id: int, command: str) -> None:
+        """Raise JobLost for a command on a job that was lost."""
+        why = self.lost.get(job_id)
+        if why is not None:
+            raise JobLost(command, job_id, "never-sent", why)

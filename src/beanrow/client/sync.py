@@ -3,72 +3,58 @@
 Laws:
 - A value that the server would refuse or misread is refused before a byte is sent.
 - What the caller chose holds: the used tube and the watched tubes are the client's,
-  whatever its connection happens to be set to (``state.py``).
-- One conversation at a time. A client opens its connection at the first command that
-  needs it, and a new one after the old one was lost.
-- A job is held by the connection that reserved it. Once that is closed, no command that
-  needs the reservation is sent over another one.
+  whatever its connections happen to be set to (``state.py``).
+- Many threads may share a client. Each has a connection of its own (``threads.py``).
+- A job is held by the connection that reserved it. What needs the reservation goes over
+  that one, from whichever thread; once it is gone, over none.
+- After a lost connection a command is sent again only where doing it twice is doing it
+  once; whoever sent another one is told what is known of it.
 """
 
 from __future__ import annotations
 
-import time
-import warnings
-from collections.abc import Callable
-from datetime import timedelta
-from math import ceil
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar, overload
+from typing import Self, overload
 
-from beanrow.client.address import Address, read_address
 from beanrow.client.batch import Batches
-from beanrow.client.connection import UNKNOWN_LIMIT, Connection, open_socket
-from beanrow.client.state import State
+from beanrow.client.connection import Connection, StaleConnection
+from beanrow.client.speaker import RESERVES, ROUND, ROUND_HOLDING
 from beanrow.errors import (
-    BadTypeError,
-    BadValueError,
-    BuriedJob,
-    ClientClosedError,
-    CommandError,
+    BatchError,
+    BeanstalkError,
+    CommandTimeoutError,
     ConnectionLostError,
-    DeadlineSoon,
-    JobLost,
-    JobTooBigError,
     OutOfMemoryError,
-    StatsParsingError,
 )
 from beanrow.protocol import commands
-from beanrow.protocol.commands import BuriedId, Command
+from beanrow.protocol.commands import (
+    BuriedId,
+    Command,
+    put_request,
+    read_deleted,
+    read_deleted_and_reserve,
+    read_put,
+    read_reserve,
+)
 from beanrow.protocol.stats import JobStats, ServerStats, TubeStats
 from beanrow.protocol.values import (
     DEFAULT_PRIORITY,
     DEFAULT_TTR,
-    MAX_TIMEOUT,
-    MAX_UINT32,
     Duration,
     Job,
     body_bytes,
-    seconds,
+    job_id,
     tube_name,
 )
 
-if TYPE_CHECKING:
-    from beanrow.client.child import ChildServer
-
 __all__ = ["Client"]
-
-T = TypeVar("T")
-
-_ROUND = 60
-"""The longest single wait in seconds: a server that died meanwhile is noticed after it."""
-_ROUNDS = {wait: commands.reserve_with_timeout(wait) for wait in range(_ROUND + 1)}
-"""The reserve commands, by their timeout in seconds; no other one is ever sent."""
 
 
 class Client(Batches):
-    """A client of one Beanstalk server.
+    """A client of one Beanstalk server, for any number of threads.
 
     ``address`` is read by ``read_address``: ``"host:port"``, ``"unix:/path"``,
+    ``"beanstalks://host:port"`` (TLS; ``tls`` are settings other than the usual ones),
     ``"embedded:"`` (a server of its own, which ends with the client); without it the
     environment's BEANSTALKD_URL, else ``localhost:11300``. ``timeout`` in seconds
     bounds connecting and each command; a reserve may take its own timeout on top.
@@ -81,82 +67,44 @@ class Client(Batches):
     ``on_buried_job(signal)``: a job that the server had to bury; else ``warnings.warn``;
     ``on_deadline_soon(signal)``: a held job is about to expire, touch it here; the
     reserve then goes on for the time left, once. Else the signal is raised.
+    And two that only tell, each in the thread that finds out:
+    ``on_reconnect()``: a new connection took the place of a lost one, the used tube and
+    the watched tubes are restored;
+    ``on_jobs_lost(job_ids)``: the connection that held these jobs broke, the server
+    gives them to the next workers.
 
-    ``delete``, ``release``, ``bury`` and ``touch`` of a ``Job`` raise ``JobLost`` when the
-    connection that reserved it is gone; given a bare id they are sent as they are.
+    Each thread has a connection of its own, opened when it first needs one and closed
+    when the thread ends. Used tube and watched tubes are the client's and hold on all
+    of them; a ``reserve`` that waits in another thread meanwhile sees a change in its
+    next round, after a minute at most. A job may be finished by any thread; if the one
+    that reserved it waits in ``reserve`` again, that takes up to a second.
+
+    After a lost connection ``use``, ``watch``, ``ignore``, ``reserve``, ``pause_tube``
+    and what only looks are sent again until the timeout is used up; every other method
+    raises ``ConnectionLostError``, and ``.outcome`` tells what is known of it. ``delete``,
+    ``release``, ``bury`` and ``touch`` of a job raise ``JobLost`` when the connection that
+    reserved it is gone. A forked process opens connections of its own, and the jobs
+    reserved before the fork are lost to it.
 
     Any method may raise ``BeanstalkError``; nothing else that a server or a network can
     do reaches the caller.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_address",
-        "_child",
-        "_clock",
-        "_closed",
-        "_connection",
-        "_encoding",
-        "_on_buried_job",
-        "_on_deadline_soon",
-        "_on_out_of_memory",
-        "_state",
-        "_timeout",
-        "_trace",
-    )
-
-    def __init__(
-        self,
-        address: str | None = None,
-        *,
-        timeout: Duration = 10.0,
-        encoding: str = "utf-8",
-        trace: bool = False,
-        clock: Callable[[], float] = time.monotonic,
-        on_out_of_memory: Callable[[OutOfMemoryError], bool] | None = None,
-        on_buried_job: Callable[[BuriedJob], object] | None = None,
-        on_deadline_soon: Callable[[DeadlineSoon], object] | None = None,
-    ) -> None:
-        self._address = read_address(address)
-        self._timeout = _timeout_seconds(timeout)
-        self._encoding = _text_encoding(encoding)
-        self._trace = trace
-        self._clock = clock
-        self._on_out_of_memory = on_out_of_memory
-        self._on_buried_job = on_buried_job
-        self._on_deadline_soon = on_deadline_soon
-        self._state = State()
-        self._connection: Connection | None = None
-        self._child: ChildServer | None = None
-        self._closed = False
-
-    def __repr__(self) -> str:
-        return f"Client({str(self._address)!r})"
+    __slots__ = ()
 
     # -- opening and closing ------------------------------------------------------
 
     def connect(self) -> None:
         """Connect now rather than at the first command; ConnectFailedError if nobody answers."""
-        if self._connection is None:
-            self._open()
+        self._connections.get()
 
     def close(self) -> None:
-        """Close the connection; the server puts the jobs held by it back. Twice is fine."""
-        self._closed = True
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-        if self._child is not None:
-            self._child.close()
-            self._child = None
+        """Close the connections; the server puts the jobs held by them back. Twice is fine."""
+        self._connections.close()
 
     def quit(self) -> None:
         """Take leave of the server with the command ``quit``, and close."""
-        try:
-            if self._connection is not None:
-                self._connection.say(commands.quit())
-        finally:
-            self.close()
+        self._connections.close(farewell=True)
 
     def __enter__(self) -> Self:
         self.connect()
@@ -191,27 +139,35 @@ class Client(Batches):
         """
         if body.__class__ is not bytes:
             body = body_bytes(body, self._encoding)
-        command = commands.put(body, priority, delay, ttr)
-        connection = self._connection
+        request = put_request(body, priority, delay, ttr)
+        connection = self._mine.connection
         if tube is None:
             tube = self._state.used
-        elif connection is None or tube != connection.used:
-            tube_name(tube)  # refused before anything is sent
-        if connection is None:
-            connection = self._open()
-        if len(body) > connection.most_body:
-            self._check_size(command, len(body))
-        job_id = self._ask(command, 0, tube)
-        if job_id.__class__ is BuriedId:
-            self._buried(job_id)
-        return job_id
+        if connection is not None and tube == connection.used and len(body) <= connection.most_body:
+            try:
+                number = connection.converse(request, read_put)
+            except StaleConnection:
+                number = self._put_the_long_way(request, len(body), tube)
+            except OutOfMemoryError as error:
+                if not self._has_memory_again(error):
+                    raise
+                number = self._put_the_long_way(request, len(body), tube)
+        else:
+            number = self._put_the_long_way(request, len(body), tube)
+        if number.__class__ is BuriedId:
+            self._buried(number)
+        return number
+
+    def _put_the_long_way(self, request: bytes, size: int, tube: str) -> int:
+        """Put where there is more to do than to send it."""
+        tube_name(tube)  # refused before anything is sent
+        self._check_size(Command(request, read_put), size)
+        return self._say(request, read_put, tube)
 
     def use(self, tube: str) -> str:
         """Choose the tube that puts without ``tube`` go into; gives its name."""
         name = self._ask(commands.use(tube))
-        self._state.used = tube
-        if self._connection is not None:
-            self._connection.used = tube
+        self._connections.use(tube)
         return name
 
     # -- reserving ----------------------------------------------------------------
@@ -227,36 +183,81 @@ class Client(Batches):
         none is ready). Without it waits for ever, in rounds of a minute. DeadlineSoon is
         raised in place of a job when one held already has less than a second left.
         """
-        command = _ROUNDS.get(timeout) if timeout.__class__ is int else None
-        if command is None or self._on_deadline_soon is not None:
-            return self._reserve_in_rounds(timeout)
-        job = self._ask(command, timeout)  # type: ignore[arg-type]  # an int by now
+        connection, state = self._mine.connection, self._state
+        request = RESERVES.get(timeout) if timeout.__class__ is int else None
+        if (
+            request is None
+            or connection is None
+            or connection.watched is not state.watched
+            or (timeout > ROUND_HOLDING and state.held)  # type: ignore[operator]
+            or self._on_deadline_soon is not None
+        ):
+            return self._reserve_one(timeout)
+        try:
+            job = connection.converse(request, read_reserve, timeout)  # type: ignore[arg-type]
+        except StaleConnection:
+            return self._reserve_one(timeout)
+        except OutOfMemoryError as error:
+            if not self._has_memory_again(error):
+                raise
+            return self._reserve_one(timeout)
+        except CommandTimeoutError:
+            raise  # it has waited long enough
+        except ConnectionLostError as error:
+            return self._reserve_one(timeout, error)
         if job is not None:
             job.encoding = self._encoding
-            job.holder = self._connection
+            job.holder = state.held[job.id] = connection
+            if state.lost:
+                state.lost.pop(job.id, None)
         return job
 
-    def _reserve_in_rounds(self, timeout: Duration | None) -> Job | None:
-        """Reserve where more than one command may be needed: a long wait, or one warned of."""
-        left = _ROUND if timeout is None else seconds(timeout, "timeout", MAX_TIMEOUT)
-        end = self._clock() + left
-        warned = False
-        while True:
-            wait = min(left, _ROUND)
-            try:
-                job = self._ask(_ROUNDS[wait], wait)
-            except DeadlineSoon as signal:
-                if warned or self._on_deadline_soon is None:
-                    raise
-                warned = True
-                self._on_deadline_soon(signal)
-            else:
-                if job is not None:
-                    return self._held(job)
-                if timeout is not None and wait == left:
-                    return None
-            if timeout is not None:
-                left = max(0, ceil(end - self._clock()))
+    @overload
+    def delete_and_reserve(self, job: Job | int, timeout: None = None) -> Job: ...
+    @overload
+    def delete_and_reserve(self, job: Job | int, timeout: Duration) -> Job | None: ...
+    def delete_and_reserve(self, job: Job | int, timeout: Duration | None = None) -> Job | None:
+        """Delete a held job and reserve the next one as ``reserve`` does, in one write.
+
+        A worker that does one job after the other needs one round trip for each. BatchError if
+        the job was not deleted (its ttr may have run out) or none could be reserved:
+        ``.results`` has both, None or an error for the first, a job, None or an error for the
+        second. JobLost if the connection is gone: then nothing was reserved.
+        """
+        connection, state = self._mine.connection, self._state
+        wait = ROUND if timeout is None else timeout
+        request = RESERVES.get(wait) if wait.__class__ is int else None
+        if (
+            request is None
+            or type(job) is not Job
+            or job.holder is not connection
+            or connection is None
+            or connection.watched is not state.watched
+            or (wait > ROUND_HOLDING and len(state.held) > 1)  # type: ignore[operator]
+            or self._on_deadline_soon is not None
+        ):
+            return self._delete_then_reserve(job, timeout)
+        number = job.id
+        request = b"delete %d\r\n%b" % (number, request)
+        try:
+            refused, found = connection.converse(request, read_deleted_and_reserve, wait, 2)  # type: ignore[arg-type]
+        except ConnectionLostError as error:
+            self._repeat_or_raise(error, connection, number, request)
+            raise
+        state.held.pop(number, None)
+        job.holder = None
+        if refused is not None or isinstance(found, BeanstalkError):
+            if isinstance(found, Job):
+                self._held(found)
+            raise BatchError("delete_and_reserve", [refused, found])
+        if found is not None:
+            found.encoding = self._encoding
+            found.holder = state.held[found.id] = connection
+            if state.lost:
+                state.lost.pop(found.id, None)
+        elif timeout is None:
+            return self._reserve_one(None)
+        return found
 
     def reserve_job(self, job: Job | int) -> Job:
         """Reserve this very job, from whatever tube; NotFoundError if it is held or gone."""
@@ -266,7 +267,18 @@ class Client(Batches):
 
     def delete(self, job: Job | int) -> None:
         """Delete a job that this client holds, or that nobody does; else NotFoundError."""
-        self._ask_of(job, commands.delete(job))
+        if type(job) is Job and type(holder := job.holder) is Connection:
+            number, request = job.id, b"delete %d\r\n" % job.id
+            try:
+                holder.converse(request, read_deleted)
+            except BeanstalkError as error:
+                self._repeat_or_raise(error, holder, number, request)
+            else:
+                holder.state.held.pop(number, None)
+                job.holder = None
+                return
+        command = commands.delete(job)
+        self._ask_of(job, command.request, command.read)
 
     def release(
         self, job: Job | int, *, priority: int = DEFAULT_PRIORITY, delay: Duration = 0
@@ -276,25 +288,28 @@ class Client(Batches):
         Gives True. A server without memory buries the job instead: then ``on_buried_job``
         is called and it gives False.
         """
-        released = self._ask_of(job, commands.release(job, priority, delay))
+        command = commands.release(job, priority, delay)
+        released = self._ask_of(job, command.request, command.read)
         if not released:
-            self._buried(job.id if isinstance(job, Job) else job)
+            self._buried(job_id(job))
         return released
 
     def bury(self, job: Job | int, *, priority: int = DEFAULT_PRIORITY) -> None:
         """Set a held job aside until it is kicked; NotFoundError if it is not held."""
-        self._ask_of(job, commands.bury(job, priority))
+        command = commands.bury(job, priority)
+        self._ask_of(job, command.request, command.read)
 
     def touch(self, job: Job | int) -> None:
         """Start the ttr of a held job anew; NotFoundError if it is not held."""
-        self._ask_of(job, commands.touch(job))
+        command = commands.touch(job)
+        self._ask_of(job, command.request, command.read, keeps=True)
 
     # -- watching -----------------------------------------------------------------
 
     def watch(self, tube: str) -> int:
         """Reserve from this tube too; gives how many are watched."""
-        count = self._ask(commands.watch(tube))
-        self._state.watch(tube)
+        count = self._ask(commands.watch(tube), watching=True)
+        self._connections.watch(tube)
         return count
 
     def ignore(self, tube: str) -> int:
@@ -302,8 +317,8 @@ class Client(Batches):
 
         Gives how many are watched.
         """
-        count = self._ask(commands.ignore(tube))
-        self._state.ignore(tube)
+        count = self._ask(commands.ignore(tube), watching=True)
+        self._connections.ignore(tube)
         return count
 
     # -- looking ------------------------------------------------------------------
@@ -331,7 +346,7 @@ class Client(Batches):
 
         If none is buried, delayed ones.
         """
-        return self._ask(commands.kick(bound), 0, self._state.used)
+        return self._ask(commands.kick(bound), self._state.used)
 
     def kick_job(self, job: Job | int) -> None:
         """Make this job ready; NotFoundError if it is neither buried nor delayed."""
@@ -364,148 +379,12 @@ class Client(Batches):
 
     def list_tube_used(self) -> str:
         """Ask for the tube that puts without ``tube`` go into."""
-        return self._ask(commands.list_tube_used(), 0, self._state.used)
+        return self._ask(commands.list_tube_used(), self._state.used)
 
     def list_tubes_watched(self) -> list[str]:
         """Ask for the names of the tubes this client reserves from."""
-        return self._ask(commands.list_tubes_watched())
-
-    # -- what all of them stand on ------------------------------------------------
-
-    def _ask(self, command: Command[T], wait: float = 0, tube: str | None = None) -> T:
-        """Send a command and give its answer; with ``tube``, after making that the used one."""
-        while True:
-            connection = self._connection or self._open()
-            try:
-                if tube is None or tube == connection.used:
-                    return connection.converse(command, wait)
-                return connection.converse_in(tube, command)
-            except OutOfMemoryError as error:
-                if self._on_out_of_memory is None or not self._on_out_of_memory(error):
-                    raise
-            except BaseException:
-                if connection.closed and self._connection is connection:
-                    self._connection = None
-                raise
-
-    def _ask_of(self, job: Job | int, command: Command[T]) -> T:
-        """Send a command that needs a reservation; JobLost if a Job's connection is gone."""
-        if not isinstance(job, Job) or not isinstance(job.holder, Connection):
-            return self._ask(command)
-        holder = job.holder
-        if holder.closed and not self._closed:
-            raise JobLost(str(command), job.id, "never-sent")
-        try:
-            return self._ask(command)
-        except ConnectionLostError as error:
-            if not holder.closed:
-                raise  # another client's job: its reservation stands
-            raise JobLost(str(command), job.id, error.outcome) from error
-
-    def _open(self) -> Connection:
-        """Open a connection that watches what this client watches."""
-        if self._closed:
-            raise ClientClosedError(f"this client of {self._address} was closed; make a new one")
-        address = self._server_address()
-        trace = None
-        if self._trace:
-            from beanrow.client.trace import Trace
-
-            trace = Trace(str(address))
-        sock = open_socket(address, self._timeout)
-        connection = Connection(sock, str(address), self._timeout, self._clock, trace)
-        setup = self._state.setup()
-        if setup:
-            try:
-                for command, reply in zip(setup, connection.exchange(setup), strict=True):
-                    command.answer(reply)
-            except BaseException:
-                connection.close()
-                raise
-        self._connection = connection
-        return connection
-
-    def _server_address(self) -> Address:
-        """Tell where the server is; start it if it is to be a child of ours."""
-        if not self._address.embedded:
-            return self._address
-        if self._child is None:
-            from beanrow.client.child import ChildServer
-
-            self._child = ChildServer()
-        return read_address(self._child.address)
-
-    def _held(self, job: Job) -> Job:
-        """Tell a reserved job how to read its body, and which connection holds it."""
-        job.encoding = self._encoding
-        job.holder = self._connection
-        return job
-
-    def _seen(self, job: Job) -> Job:
-        """Tell a job that was looked at how to read its body."""
-        job.encoding = self._encoding
-        return job
+        return self._ask(commands.list_tubes_watched(), watching=True)
 
     def _seen_in_used(self, command: Command[Job | None]) -> Job | None:
-        job = self._ask(command, 0, self._state.used)
+        job = self._ask(command, self._state.used)
         return None if job is None else self._seen(job)
-
-    def _connection_using(self, tube: str | None) -> Connection:
-        """Give a connection that uses this tube, or the client's; its limit is known."""
-        if tube is None:
-            tube = self._state.used
-        connection = self._connection or self._open()
-        if connection.used != tube:
-            self._ask(commands.use(tube))
-            connection.used = tube
-        if connection.most_body == UNKNOWN_LIMIT:
-            connection.most_body = self._asked_limit()
-        return connection
-
-    def _check_size(self, put: Command[int], size: int) -> None:
-        """Refuse a body over the server's limit, after asking for it once a connection."""
-        connection = self._connection or self._open()
-        if connection.most_body == UNKNOWN_LIMIT:
-            connection.most_body = self._asked_limit()
-        if size > connection.most_body:
-            raise JobTooBigError(str(put), size, connection.most_body)
-
-    def _asked_limit(self) -> int:
-        try:
-            stats = self._ask(commands.stats())
-        except (CommandError, StatsParsingError):
-            return MAX_UINT32  # it does not tell: then its JOB_TOO_BIG will
-        except ConnectionLostError as error:
-            error.outcome = "never-sent"
-            error.add_note("the put for which the server's limit was asked was not sent")
-            raise
-        return getattr(stats, "max_job_size", MAX_UINT32)
-
-    def _note_buried(self, job_id: int) -> None:
-        if job_id.__class__ is BuriedId:
-            self._buried(job_id)
-
-    def _buried(self, job_id: int) -> None:
-        signal = BuriedJob(int(job_id))
-        if self._on_buried_job is not None:
-            self._on_buried_job(signal)
-            return
-        warnings.warn(signal, stacklevel=3)
-
-
-def _timeout_seconds(timeout: Duration) -> float:
-    if not seconds(timeout, "timeout", MAX_TIMEOUT):
-        raise BadValueError("timeout 0 would leave no command any time; give more seconds")
-    return timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
-
-
-def _text_encoding(encoding: str) -> str:
-    if not isinstance(encoding, str):
-        raise BadTypeError(
-            f"an encoding is the name of one, not {encoding!r}; job.body gives bytes in any case"
-        )
-    try:
-        "x".encode(encoding).decode(encoding)
-    except LookupError as error:
-        raise BadValueError(f"encoding {encoding!r}: {error}") from None
-    return encoding

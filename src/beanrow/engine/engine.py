@@ -86,6 +86,7 @@ class Engine(Queue):
             requests.ListTubeUsed: self._list_tube_used,
             requests.ListTubesWatched: self._list_tubes_watched,
             requests.PauseTube: self._pause_tube,
+            requests.Auth: self._auth,
             requests.Quit: self._quit,
             requests.BadFormat: self._bad_format,
             requests.UnknownCommand: self._unknown_command,
@@ -114,6 +115,11 @@ class Engine(Queue):
             if not session.replies:
                 self.outbox.append(session)
             session.replies.append(reply)
+        return reply
+
+    def answer(self, session: Session, reply: bytes) -> bytes:
+        """Answer a request of the session in the engine's place: it does not come to it."""
+        self._say(session, reply)
         return reply
 
     def half_close(self, session: Session) -> None:
@@ -371,6 +377,10 @@ class Engine(Queue):
         return replies.using(session.used.name)
 
     # -- leaving, and lines that are no command -----------------------------------
+
+    def _auth(self, session: Session, request: requests.Auth, now: int) -> bytes:
+        """Know nobody, as the daemon does: where there are rights, who checks them answers."""
+        return replies.UNKNOWN_COMMAND
 
     def _quit(self, session: Session, request: requests.Quit, now: int) -> None:
         session.closing = True

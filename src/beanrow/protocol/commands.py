@@ -15,16 +15,19 @@ Laws:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, NoReturn, TypeVar
+from math import inf
+from typing import Any, Generic, NoReturn, TypeAlias, TypeVar
 
 from beanrow.errors import (
     ERROR_WORDS,
     BadReplyError,
+    CommandError,
     DeadlineSoon,
     JobTooBigError,
 )
 from beanrow.protocol.stats import JobStats, ServerStats, TubeStats, read_list
 from beanrow.protocol.values import (
+    DEFAULT_ENCODING,
     DEFAULT_PRIORITY,
     DEFAULT_TTR,
     MAX_TIMEOUT,
@@ -41,6 +44,7 @@ from beanrow.protocol.values import (
 __all__ = [
     "BuriedId",
     "Command",
+    "Reader",
     "bury",
     "delete",
     "ignore",
@@ -55,7 +59,12 @@ __all__ = [
     "peek_delayed",
     "peek_ready",
     "put",
+    "put_request",
     "quit",
+    "read_deleted",
+    "read_deleted_and_reserve",
+    "read_put",
+    "read_reserve",
     "release",
     "reserve",
     "reserve_job",
@@ -66,9 +75,12 @@ __all__ = [
     "touch",
     "use",
     "watch",
+    "written",
 ]
 
 T = TypeVar("T")
+Reader: TypeAlias = Callable[[bytes, bytes], T]
+"""``read(request, reply)``: gives the value of a whole reply, or raises what it means."""
 
 
 class BuriedId(int):
@@ -78,14 +90,14 @@ class BuriedId(int):
 class Command(Generic[T]):
     """One request: its bytes, and how to read the reply to it.
 
-    ``read(command, reply)`` gives the value or raises. It may raise a bare ValueError
+    ``read(request, reply)`` gives the value or raises. It may raise a bare ValueError
     for a reply that is malformed or not whole; ``answer`` turns that into
     ``BadReplyError``.
     """
 
     __slots__ = ("read", "request")
 
-    def __init__(self, request: bytes, read: Callable[[Command[T], bytes], T]) -> None:
+    def __init__(self, request: bytes, read: Reader[T]) -> None:
         self.request = request
         self.read = read
 
@@ -95,27 +107,76 @@ class Command(Generic[T]):
         BadReplyError if it is not whole, or no reply to this command.
         """
         try:
-            return self.read(self, reply)
+            return self.read(self.request, reply)
         except ValueError:
             raise BadReplyError(str(self), reply) from None
-
-    def refuse(self, reply: bytes) -> NoReturn:
-        """Raise what a reply means that is not one of this command's good ones."""
-        error = ERROR_WORDS.get(reply[:-2]) if reply[-2:] == b"\r\n" else None
-        if error is None:
-            raise BadReplyError(str(self), reply)
-        if error is JobTooBigError and self.name == "put":
-            raise JobTooBigError(str(self), int(str(self).rsplit(" ", 1)[-1]))
-        raise error(str(self), _ADVICE.get((self.name, error.status), ""))
 
     @property
     def name(self) -> str:
         """The protocol's word for this command."""
         return str(self).partition(" ")[0]
 
+    @property
+    def may_be_repeated(self) -> bool:
+        """Whether carrying it out twice leaves the queue as carrying it out once does.
+
+        A reserve belongs here because the job of one that was lost goes back by itself.
+        """
+        return self.name not in _NEVER_TWICE
+
+    @property
+    def needs_reservation(self) -> bool:
+        """Whether it acts on a job that its connection holds: then it begins with the job's id."""
+        return self.read in _NEEDS_RESERVATION
+
+    @property
+    def reserves(self) -> bool:
+        """Whether the job in its answer is held by its connection from then on."""
+        return self.read in _RESERVES
+
+    @property
+    def wait(self) -> float:
+        """How many seconds the command itself lets the server take before it answers."""
+        if self.read is not read_reserve:
+            return 0.0
+        seconds = self.request[len(b"reserve-with-timeout ") : -2]
+        return float(seconds) if seconds else inf
+
+    @property
+    def job_id(self) -> int:
+        """The id in a command that begins with one."""
+        return int(self.request.split(None, 2)[1])
+
     def __str__(self) -> str:
         """The request as a person would write it: no CR LF, no body."""
-        return self.request[: self.request.find(b"\r\n")].decode()
+        return written(self.request)
+
+
+_NEVER_TWICE = frozenset(
+    {"put", "reserve-job", "delete", "release", "bury", "touch", "kick", "kick-job", "quit"}
+)
+
+
+def written(request: bytes) -> str:
+    """Write a request as a person would: no CR LF, no body."""
+    return request[: request.find(b"\r\n")].decode()
+
+
+def _refuse(request: bytes, reply: bytes) -> NoReturn:
+    """Raise what a reply means that is not one of the command's good ones."""
+    raise _refusal(request, reply)
+
+
+def _refusal(request: bytes, reply: bytes) -> CommandError:
+    """Give the error of a refusal; BadReplyError if the reply is none."""
+    error = ERROR_WORDS.get(reply[:-2]) if reply[-2:] == b"\r\n" else None
+    command = written(request)
+    if error is None:
+        raise BadReplyError(command, reply)
+    name = command.partition(" ")[0]
+    if error is JobTooBigError and name == "put":
+        return JobTooBigError(command, int(command.rsplit(" ", 1)[-1]))
+    return error(command, _ADVICE.get((name, error.status), ""))
 
 
 _NOT_HELD = "no such job, or this connection does not hold it (its ttr may have run out)"
@@ -145,39 +206,46 @@ def put(
     ttr: Duration = DEFAULT_TTR,
 ) -> Command[int]:
     """Put a job into the used tube; gives its id, a ``BuriedId`` if it was buried."""
-    key = (priority, delay, ttr)
+    return Command(put_request(body, priority, delay, ttr), read_put)
+
+
+def put_request(body: bytes, priority: int, delay: Duration, ttr: Duration) -> bytes:
+    """Write the request of ``put``."""
     # Only ints are looked up: True and 1.0 equal 1 and are to be refused.
-    plain = priority.__class__ is delay.__class__ is ttr.__class__ is int
-    head = _put_heads.get(key) if plain else None
-    if head is None:
-        head = _put_head(priority, delay, ttr)
-        if plain:
-            if len(_put_heads) >= _MOST_PUT_HEADS:
-                _put_heads.clear()
-            _put_heads[key] = head
-    return Command(b"%b%d\r\n%b\r\n" % (head, len(body), body), _read_put)
+    if priority.__class__ is delay.__class__ is ttr.__class__ is int:
+        key = (priority, delay, ttr, len(body))
+        line = _put_lines.get(key)
+        if line is None:
+            line = _put_line(*key)
+            if len(_put_lines) < _MOST_PUT_LINES:
+                _put_lines[key] = line
+    else:
+        line = _put_line(priority, delay, ttr, len(body))
+    return b"".join((line, body, b"\r\n"))
 
 
-_MOST_PUT_HEADS = 256
-_put_heads: dict[tuple[int, Duration, Duration], bytes] = {}
-# Programs put with a handful of settings: checking and writing one anew for each job
-# costs 0.5 µs, a third of the whole call.
+_MOST_PUT_LINES = 1024
+_put_lines: dict[tuple[int, Duration, Duration, int], bytes] = {}
+# Programs put with a handful of settings and sizes: checking and writing a line anew for
+# each job costs 0.6 µs, a third of the whole call.
 
 
-def _put_head(priority: int, delay: Duration, ttr: Duration) -> bytes:
-    return b"put %d %d %d " % (
+def _put_line(priority: int, delay: Duration, ttr: Duration, size: int) -> bytes:
+    return b"put %d %d %d %d\r\n" % (
         priority_number(priority),
         seconds(delay, "delay"),
         seconds(ttr, "ttr"),
+        size,
     )
 
 
-def _read_put(command: Command[int], reply: bytes) -> int:
+def read_put(request: bytes, reply: bytes) -> int:
+    """Read the reply to ``put``."""
     if reply[:9] == b"INSERTED " and reply[-1] == 10:
         return int(reply[9:])
     if reply[:7] == b"BURIED " and reply[-1] == 10:
         return BuriedId(reply[7:])
-    command.refuse(reply)
+    _refuse(request, reply)
 
 
 def use(tube: str) -> Command[str]:
@@ -185,10 +253,10 @@ def use(tube: str) -> Command[str]:
     return Command(b"use %b\r\n" % tube_name(tube), _read_using)
 
 
-def _read_using(command: Command[str], reply: bytes) -> str:
+def _read_using(request: bytes, reply: bytes) -> str:
     if reply[:6] == b"USING " and reply.find(b"\r\n") == len(reply) - 2:
         return reply[6:-2].decode("ascii")
-    command.refuse(reply)
+    _refuse(request, reply)
 
 
 # -- reserving --------------------------------------------------------------------
@@ -196,13 +264,13 @@ def _read_using(command: Command[str], reply: bytes) -> str:
 
 def reserve() -> Command[Job | None]:
     """Wait for a job of the watched tubes, for ever."""
-    return Command(b"reserve\r\n", _read_reserve)
+    return Command(b"reserve\r\n", read_reserve)
 
 
 def reserve_with_timeout(timeout: Duration) -> Command[Job | None]:
     """Wait for a job of the watched tubes, ``timeout`` seconds at most; None if none came."""
     return Command(
-        b"reserve-with-timeout %d\r\n" % seconds(timeout, "timeout", MAX_TIMEOUT), _read_reserve
+        b"reserve-with-timeout %d\r\n" % seconds(timeout, "timeout", MAX_TIMEOUT), read_reserve
     )
 
 
@@ -211,28 +279,59 @@ def reserve_job(job: Job | int) -> Command[Job]:
     return Command(b"reserve-job %d\r\n" % job_id(job), _read_reserved)
 
 
-def _read_reserve(command: Command[Job | None], reply: bytes) -> Job | None:
-    if reply[:9] == b"RESERVED ":
-        return _read_job(reply, 9)
+def read_reserve(request: bytes, reply: bytes) -> Job | None:
+    """Read the reply to ``reserve`` and ``reserve-with-timeout``."""
+    if len(reply) < _SMALL:  # then it is cheaper to copy the body twice than to look for it
+        line, _, rest = reply.partition(b"\r\n")
+        fields = line.split()
+        if fields and fields[0] == b"RESERVED":
+            _, number, size = fields
+            if len(rest) != (_sizes.get(size) or _size(size)) + 2 or rest[-1] != 10:
+                raise ValueError("not whole, or the body is not ended by CR LF")
+            job = _new_job(Job)
+            job.id = int(number)
+            job.body = rest[:-2]
+            job.encoding = DEFAULT_ENCODING
+            job.holder = None
+            return job
+    elif reply[:9] == b"RESERVED ":
+        return _read_job(reply)
     if reply == b"TIMED_OUT\r\n":
         return None
     if reply == b"DEADLINE_SOON\r\n":
         raise DeadlineSoon
-    command.refuse(reply)
+    _refuse(request, reply)
 
 
-def _read_reserved(command: Command[Job], reply: bytes) -> Job:
+def _read_reserved(request: bytes, reply: bytes) -> Job:
     if reply[:9] == b"RESERVED ":
-        return _read_job(reply, 9)
-    command.refuse(reply)
+        return _read_job(reply)
+    _refuse(request, reply)
 
 
-def _read_job(reply: bytes, start: int) -> Job:
+def _read_job(reply: bytes) -> Job:
     end = reply.index(b"\r\n")
-    number, size = reply[start:end].split(b" ")
-    if len(reply) != end + int(size) + 4 or reply[-2:] != b"\r\n":
+    _, number, size = reply[:end].split()
+    if len(reply) != end + int(size) + 4 or reply[-1] != 10:
         raise ValueError("not whole, or the body is not ended by CR LF")
-    return Job(int(number), reply[end + 2 : -2])
+    job = _new_job(Job)  # its own constructor would cost as much again as all this
+    job.id = int(number)
+    job.body = reply[end + 2 : -2]
+    job.encoding = DEFAULT_ENCODING
+    job.holder = None
+    return job
+
+
+_new_job = Job.__new__
+_SMALL = 4096
+_sizes: dict[bytes, int] = {}  # of small bodies: a look at it costs a third of reading a number
+
+
+def _size(text: bytes) -> int:
+    size = int(text)
+    if size < _SMALL and b"%d" % size == text:
+        _sizes[text] = size
+    return size
 
 
 # -- finishing --------------------------------------------------------------------
@@ -240,12 +339,30 @@ def _read_job(reply: bytes, start: int) -> Job:
 
 def delete(job: Job | int) -> Command[None]:
     """Delete a job that this connection holds, or that nobody has reserved."""
-    return Command(b"delete %d\r\n" % job_id(job), _read_deleted)
+    return Command(b"delete %d\r\n" % job_id(job), read_deleted)
 
 
-def _read_deleted(command: Command[None], reply: bytes) -> None:
+def read_deleted(request: bytes, reply: bytes) -> None:
+    """Read the reply to ``delete``."""
     if reply != b"DELETED\r\n":
-        command.refuse(reply)
+        _refuse(request, reply)
+
+
+def read_deleted_and_reserve(
+    request: bytes, reply: bytes
+) -> tuple[CommandError | None, Job | CommandError | DeadlineSoon | None]:
+    """Read the replies to ``delete`` and to a reserve behind it: a result for each."""
+    if reply[:9] == b"DELETED\r\n":
+        refused, rest = None, reply[9:]
+    else:
+        end = reply.index(b"\r\n") + 2
+        refused, rest = _refusal(request, reply[:end]), reply[end:]
+    if not rest:
+        raise ValueError("the second reply is still to come")
+    try:
+        return refused, read_reserve(request[request.index(b"\r\n") + 2 :], rest)
+    except (CommandError, DeadlineSoon) as error:
+        return refused, error
 
 
 def release(job: Job | int, priority: int = DEFAULT_PRIORITY, delay: Duration = 0) -> Command[bool]:
@@ -256,12 +373,12 @@ def release(job: Job | int, priority: int = DEFAULT_PRIORITY, delay: Duration = 
     )
 
 
-def _read_released(command: Command[bool], reply: bytes) -> bool:
+def _read_released(request: bytes, reply: bytes) -> bool:
     if reply == b"RELEASED\r\n":
         return True
     if reply == b"BURIED\r\n":
         return False
-    command.refuse(reply)
+    _refuse(request, reply)
 
 
 def bury(job: Job | int, priority: int = DEFAULT_PRIORITY) -> Command[None]:
@@ -269,9 +386,9 @@ def bury(job: Job | int, priority: int = DEFAULT_PRIORITY) -> Command[None]:
     return Command(b"bury %d %d\r\n" % (job_id(job), priority_number(priority)), _read_buried)
 
 
-def _read_buried(command: Command[None], reply: bytes) -> None:
+def _read_buried(request: bytes, reply: bytes) -> None:
     if reply != b"BURIED\r\n":
-        command.refuse(reply)
+        _refuse(request, reply)
 
 
 def touch(job: Job | int) -> Command[None]:
@@ -279,9 +396,15 @@ def touch(job: Job | int) -> Command[None]:
     return Command(b"touch %d\r\n" % job_id(job), _read_touched)
 
 
-def _read_touched(command: Command[None], reply: bytes) -> None:
+def _read_touched(request: bytes, reply: bytes) -> None:
     if reply != b"TOUCHED\r\n":
-        command.refuse(reply)
+        _refuse(request, reply)
+
+
+_NEEDS_RESERVATION: frozenset[Reader[Any]] = frozenset(
+    {read_deleted, _read_released, _read_buried, _read_touched}
+)
+_RESERVES: frozenset[Reader[Any]] = frozenset({read_reserve, _read_reserved})
 
 
 # -- watching ---------------------------------------------------------------------
@@ -297,10 +420,10 @@ def ignore(tube: str) -> Command[int]:
     return Command(b"ignore %b\r\n" % tube_name(tube), _read_watching)
 
 
-def _read_watching(command: Command[int], reply: bytes) -> int:
+def _read_watching(request: bytes, reply: bytes) -> int:
     if reply[:9] == b"WATCHING " and reply[-1] == 10:
         return int(reply[9:])
-    command.refuse(reply)
+    _refuse(request, reply)
 
 
 # -- looking ----------------------------------------------------------------------
@@ -311,10 +434,10 @@ def peek(job: Job | int) -> Command[Job]:
     return Command(b"peek %d\r\n" % job_id(job), _read_found)
 
 
-def _read_found(command: Command[Job], reply: bytes) -> Job:
+def _read_found(request: bytes, reply: bytes) -> Job:
     if reply[:6] == b"FOUND ":
-        return _read_job(reply, 6)
-    command.refuse(reply)
+        return _read_job(reply)
+    _refuse(request, reply)
 
 
 def peek_ready() -> Command[Job | None]:
@@ -332,12 +455,12 @@ def peek_buried() -> Command[Job | None]:
     return Command(b"peek-buried\r\n", _read_peek)
 
 
-def _read_peek(command: Command[Job | None], reply: bytes) -> Job | None:
+def _read_peek(request: bytes, reply: bytes) -> Job | None:
     if reply[:6] == b"FOUND ":
-        return _read_job(reply, 6)
+        return _read_job(reply)
     if reply == b"NOT_FOUND\r\n":
         return None
-    command.refuse(reply)
+    _refuse(request, reply)
 
 
 # -- kicking and pausing ----------------------------------------------------------
@@ -351,10 +474,10 @@ def kick(bound: int) -> Command[int]:
     return Command(b"kick %d\r\n" % whole_number(bound, "bound", MAX_UINT32), _read_kicked)
 
 
-def _read_kicked(command: Command[int], reply: bytes) -> int:
+def _read_kicked(request: bytes, reply: bytes) -> int:
     if reply[:7] == b"KICKED " and reply[-1] == 10:
         return int(reply[7:])
-    command.refuse(reply)
+    _refuse(request, reply)
 
 
 def kick_job(job: Job | int) -> Command[None]:
@@ -362,9 +485,9 @@ def kick_job(job: Job | int) -> Command[None]:
     return Command(b"kick-job %d\r\n" % job_id(job), _read_kicked_job)
 
 
-def _read_kicked_job(command: Command[None], reply: bytes) -> None:
+def _read_kicked_job(request: bytes, reply: bytes) -> None:
     if reply != b"KICKED\r\n":
-        command.refuse(reply)
+        _refuse(request, reply)
 
 
 def pause_tube(tube: str, delay: Duration) -> Command[None]:
@@ -374,17 +497,17 @@ def pause_tube(tube: str, delay: Duration) -> Command[None]:
     )
 
 
-def _read_paused(command: Command[None], reply: bytes) -> None:
+def _read_paused(request: bytes, reply: bytes) -> None:
     if reply != b"PAUSED\r\n":
-        command.refuse(reply)
+        _refuse(request, reply)
 
 
 # -- counting ---------------------------------------------------------------------
 
 
-def _document(command: Command[T], reply: bytes) -> bytes:
+def _document(request: bytes, reply: bytes) -> bytes:
     if reply[:3] != b"OK ":
-        command.refuse(reply)
+        _refuse(request, reply)
     line, _, rest = reply.partition(b"\r\n")
     if len(rest) != int(line[3:]) + 2 or rest[-2:] != b"\r\n":
         raise ValueError("not whole, or the document is not ended by CR LF")
@@ -396,8 +519,8 @@ def stats() -> Command[ServerStats]:
     return Command(b"stats\r\n", _read_stats)
 
 
-def _read_stats(command: Command[ServerStats], reply: bytes) -> ServerStats:
-    return ServerStats.read(_document(command, reply))
+def _read_stats(request: bytes, reply: bytes) -> ServerStats:
+    return ServerStats.read(_document(request, reply))
 
 
 def stats_tube(tube: str) -> Command[TubeStats]:
@@ -405,8 +528,8 @@ def stats_tube(tube: str) -> Command[TubeStats]:
     return Command(b"stats-tube %b\r\n" % tube_name(tube), _read_stats_tube)
 
 
-def _read_stats_tube(command: Command[TubeStats], reply: bytes) -> TubeStats:
-    return TubeStats.read(_document(command, reply))
+def _read_stats_tube(request: bytes, reply: bytes) -> TubeStats:
+    return TubeStats.read(_document(request, reply))
 
 
 def stats_job(job: Job | int) -> Command[JobStats]:
@@ -414,8 +537,8 @@ def stats_job(job: Job | int) -> Command[JobStats]:
     return Command(b"stats-job %d\r\n" % job_id(job), _read_stats_job)
 
 
-def _read_stats_job(command: Command[JobStats], reply: bytes) -> JobStats:
-    return JobStats.read(_document(command, reply))
+def _read_stats_job(request: bytes, reply: bytes) -> JobStats:
+    return JobStats.read(_document(request, reply))
 
 
 def list_tubes() -> Command[list[str]]:
@@ -428,8 +551,8 @@ def list_tubes_watched() -> Command[list[str]]:
     return Command(b"list-tubes-watched\r\n", _read_names)
 
 
-def _read_names(command: Command[list[str]], reply: bytes) -> list[str]:
-    return read_list(_document(command, reply))
+def _read_names(request: bytes, reply: bytes) -> list[str]:
+    return read_list(_document(request, reply))
 
 
 def list_tube_used() -> Command[str]:
@@ -445,5 +568,5 @@ def quit() -> Command[None]:
     return Command(b"quit\r\n", _read_nothing)
 
 
-def _read_nothing(command: Command[None], reply: bytes) -> None:
-    command.refuse(reply)
+def _read_nothing(request: bytes, reply: bytes) -> None:
+    _refuse(request, reply)

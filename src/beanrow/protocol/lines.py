@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from beanrow.protocol.requests import (
+    Auth,
     BadFormat,
     Bury,
     Delete,
@@ -171,6 +172,10 @@ def _parse_pause_tube(rest: bytes) -> Parsed:
     return PauseTube(match[1].decode("ascii"), int(match[2]))
 
 
+def _parse_auth(rest: bytes) -> Parsed:
+    return Auth(rest)
+
+
 def _parse_quit(rest: bytes) -> Parsed:
     return _UNKNOWN_COMMAND if rest.strip(b" ") else Quit()
 
@@ -201,8 +206,9 @@ _BY_PREFIX: tuple[tuple[bytes, Callable[[bytes], Parsed]], ...] = (
     (b"list-tubes", _bare(ListTubes())),
     (b"quit", _parse_quit),
     (b"pause-tube", _parse_pause_tube),
+    (b"auth ", _parse_auth),
 )
-"""Commands by the prefix the daemon knows them by, tried in this order."""
+"""Commands by the prefix the daemon knows them by, tried in this order; ours behind them."""
 
 _BY_WORD: dict[bytes, Callable[[bytes], Parsed]] = {
     **dict(_BY_PREFIX),

@@ -114,6 +114,13 @@ class RequestStream:
         """Bytes that were fed and not yet given out, those of an unfinished body aside."""
         return 0 if self._chunks else len(self._buffer) - self._start
 
+    @property
+    def lacking(self) -> int:
+        """Bytes that an unfinished request lacks: at least 1 if one has begun, else 0."""
+        if self._put is not None:
+            return max(self._skip or self._missing, 1)
+        return int(self._in_long_line or self._start < len(self._buffer))
+
     def next(self) -> Request | None:
         """Give the next request, or None until more bytes are fed."""
         if self._put is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 __all__ = [
+    "Auth",
     "BadFormat",
     "Bury",
     "Delete",
@@ -188,6 +189,15 @@ class PauseTube(NamedTuple):
     delay: int
 
 
+class Auth(NamedTuple):
+    """Tell who one is, by a secret. An extension of our server."""
+
+    token: bytes
+
+    def __repr__(self) -> str:
+        return "Auth(token=...)"  # whatever prints a request must not tell the secret
+
+
 class Quit(NamedTuple):
     """Close the connection."""
 
@@ -239,6 +249,7 @@ Request = (
     | ListTubeUsed
     | ListTubesWatched
     | PauseTube
+    | Auth
     | Quit
     | BadFormat
     | UnknownCommand

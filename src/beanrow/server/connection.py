@@ -8,10 +8,18 @@ Laws:
 
 from __future__ import annotations
 
-from beanrow.engine.engine import Engine
-from beanrow.protocol.request_stream import RequestStream
+from collections.abc import Callable
+from typing import TypeAlias
 
-__all__ = ["Connection"]
+from beanrow.engine.engine import Engine
+from beanrow.engine.session import Session
+from beanrow.protocol.request_stream import RequestStream
+from beanrow.protocol.requests import Request
+
+__all__ = ["Connection", "Execute"]
+
+Execute: TypeAlias = Callable[[Session, Request, int], bytes | None]
+"""What carries a request out: an engine, or what stands before it."""
 
 _SHARE = 256 * 1024
 """Bytes of replies after which a connection lets the others go first."""
@@ -22,16 +30,19 @@ _MOST_AHEAD = 64 * 1024
 
 
 class Connection:
-    """A session of an engine, fed with bytes. ``now`` is the engine's time."""
+    """A session of an engine, fed with bytes. ``now`` is the engine's time.
+
+    ``execute`` carries out its requests in the engine's place.
+    """
 
     __slots__ = ("_ended", "_engine", "_execute", "_feed", "_next", "_stream", "session")
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, execute: Execute | None = None) -> None:
         self._engine = engine
         self._stream = RequestStream(engine.max_job_size)
         self._feed = self._stream.feed
         self._next = self._stream.next
-        self._execute = engine.execute
+        self._execute = execute or engine.execute
         self._ended = False
         self.session = engine.open()
 
@@ -73,6 +84,11 @@ class Connection:
     def full(self) -> bool:
         """Whether no more should be read for now: enough waits behind a reserve."""
         return self.session.waiting and self._stream.buffered > _MOST_AHEAD
+
+    @property
+    def lacking(self) -> int:
+        """Bytes that an unfinished request lacks: at least 1 if one has begun, else 0."""
+        return self._stream.lacking
 
     def close(self, now: int) -> None:
         """End the session: its jobs become ready again."""

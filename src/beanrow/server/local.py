@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +9,12 @@ from random import SystemRandom
 from typing import NamedTuple
 
 from beanrow.engine.counters import HostFacts
+from beanrow.engine.limited import UNBOUNDED, LimitedRecordingEngine, Room
 from beanrow.engine.recording import RecordingEngine
 from beanrow.errors import JournalError
 from beanrow.journal.disk import Directory
 from beanrow.journal.opening import open_journal
+from beanrow.server.log import Log
 
 __all__ = ["Data", "KeptQueue"]
 
@@ -44,17 +45,25 @@ class KeptQueue:
         data: Data,
         clock: Callable[[], int],
         *,
+        room: Room,
         max_job_size: int,
         host: Callable[[], HostFacts],
+        log: Log,
     ) -> None:
         self._path = data.path
+        self._log = log
         self._clock = clock
         self._directory: Directory | None = None
         try:
             self._directory = Directory.make(data.path)
             self._directory.lock()
             now = clock()
-            self.engine = RecordingEngine(now, max_job_size=max_job_size, host=host)
+            if room == UNBOUNDED:
+                self.engine = RecordingEngine(now, max_job_size=max_job_size, host=host)
+            else:
+                self.engine = LimitedRecordingEngine(
+                    now, room=room, max_job_size=max_job_size, host=host
+                )
             self.journal, found = open_journal(
                 self._directory,
                 self.engine,
@@ -74,8 +83,7 @@ class KeptQueue:
             self._tell(f"{len(found.damage)} damages in all: 'beanrow journal check' tells them")
 
     def _tell(self, line: str) -> None:
-        sys.stderr.write(f"beanrow: {self._path}: {line}\n")
-        sys.stderr.flush()
+        self._log.tell("journal", f"{self._path}: {line}", level="warning")
 
     def close(self) -> bool:
         """End the journal in order; False, and told, if the disk does not take the last of it."""

@@ -8,8 +8,8 @@ command would cost more than the commands do.
 Laws:
 - Replies leave at the end of a turn, one send a connection, and not before the journal,
   where there is one, has what they promise.
-- A peer that does not read its replies is not read from: what is unsent is bounded.
-- A fault in one connection's handling closes that connection and is told on stderr.
+- A fault in one connection's handling closes that connection and is told to the log.
+- It ends with whole replies: what has been begun is sent to its end, for as long as that helps.
 """
 
 from __future__ import annotations
@@ -17,26 +17,30 @@ from __future__ import annotations
 import errno
 import select
 import socket
-import sys
 import time
-import traceback
 from collections.abc import Callable
+from heapq import heappop, heappush
 from math import ceil
+from typing import Protocol
 
 from beanrow.engine.engine import Engine
 from beanrow.engine.session import Session
 from beanrow.journal.journal import Journal
-from beanrow.server.connection import Connection
+from beanrow.protocol.replies import OUT_OF_MEMORY
+from beanrow.server.connection import Execute
+from beanrow.server.limits import NO_LIMITS, Limits
+from beanrow.server.link import IN, Link, Socket, TimedLink
+from beanrow.server.log import Log
 
-__all__ = ["Loop", "wall_clock"]
+__all__ = ["Loop", "Peer", "wall_clock"]
 
-_IN = select.POLLIN
-_OUT = select.POLLOUT
-_HANGUP: int = getattr(select, "POLLRDHUP", 0)  # Linux tells of it without a read
-_READ_SIZE = 64 * 1024
 _ACCEPTS_A_TURN = 64
 _LONGEST_WAIT = 3600.0
 """In seconds: a ttr may be 136 years, and the system takes 24 days of milliseconds."""
+_FAREWELL = 5_000_000_000
+"""Nanoseconds that the end waits for peers to take what is half sent, while some do."""
+_STANDSTILL = 1.0
+"""Seconds that it waits while none does."""
 _RETRY = 1.0
 """Seconds until the next try to accept where only others can free what is used up."""
 _DISK_RETRY = 0.1
@@ -84,205 +88,141 @@ def _nothing() -> None:
     """Close what holds nothing."""
 
 
-class _Link:
-    """A connection and its socket."""
+class Peer(Protocol):
+    """Whoever is at the other end of a socket that was accepted."""
 
-    __slots__ = (
-        "_connection",
-        "_events",
-        "_loop",
-        "_receive",
-        "_recv",
-        "_send",
-        "_socket",
-        "_unsent",
-        "fd",
-        "session",
-        "stalled",
-    )
-
-    def __init__(self, loop: Loop, sock: socket.socket) -> None:
-        self._loop = loop
-        self._socket = sock
-        self._recv = sock.recv
-        self._send = sock.send
-        self.fd = sock.fileno()
-        self._connection = Connection(loop.engine)
-        self._receive = self._connection.receive
-        self.session = self._connection.session
-        self.session.owner = self
-        self._unsent = memoryview(b"")
-        self._events = _IN
-        self.stalled = False  # whether requests may stand behind a reserve that waited
-
-    def ready(self, events: int) -> None:
-        """Do what the socket is ready for."""
-        if events != _IN and self._did_not_read(events):
-            return
-        try:
-            data = self._recv(_READ_SIZE)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError:
-            self.close()
-            return
-        if not data:
-            self._go_on(self._connection.end(self._loop.now), ended=True)
-            return
-        more = self._receive(data, self._loop.now)
-        session = self.session
-        if more or session.waiting or session.closing or self._events != _IN:
-            self._go_on(more)
-
-    def _did_not_read(self, events: int) -> bool:
-        """Do what is to be done instead of a read, if it is."""
-        if events & _OUT:
-            self._send_rest()
-            return True
-        if events & _HANGUP and not self._events & _IN:
-            self._loop.engine.half_close(self.session)
-            return True
-        return False
-
-    def advance(self) -> None:
-        """Carry out more of what was received before."""
-        self.stalled = False
-        if self.fd >= 0 and not self._unsent:
-            self._go_on(self._connection.advance(self._loop.now))
-
-    def _go_on(self, more: bool, ended: bool = False) -> None:
-        if more:
-            self._loop.unfinished.append(self)
-            self._listen_for(0)
-        elif self.session.closing:
-            if not self.session.replies and not self._unsent:
-                self.close()
-        elif not ended:
-            self.stalled = self.session.waiting
-            self._listen_for(_HANGUP if self.stalled and self._connection.full else _IN)
-
-    def say(self) -> None:
-        """Send the session's replies."""
-        replies = self.session.replies
-        data = b"".join(replies)
-        replies.clear()
-        if self.fd < 0:
-            return
-        if self._unsent:
-            self._unsent = memoryview(bytes(self._unsent) + data)
-            return
-        try:
-            sent = self._send(data)
-        except (BlockingIOError, InterruptedError):
-            sent = 0
-        except OSError:
-            self.close()
-            return
-        if sent < len(data):
-            self._unsent = memoryview(data)[sent:]
-            self._listen_for(_OUT)
-        elif self.session.closing:
-            self.close()
-
-    def _send_rest(self) -> None:
-        try:
-            sent = self._send(self._unsent)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError:
-            self.close()
-            return
-        self._unsent = self._unsent[sent:]
-        if not self._unsent:
-            self._unsent = memoryview(b"")  # lets go of what was sent
-            self.advance()
-
-    def _listen_for(self, events: int) -> None:
-        if self._unsent:
-            events = _OUT
-        if events != self._events and self.fd >= 0:
-            self._events = events
-            self._loop.poller.modify(self.fd, events)
+    fd: int
 
     def close(self) -> None:
-        """Close the socket and end the session."""
-        if self.fd < 0:
-            return
-        self._loop.forget(self.fd)
-        self.fd = -1
-        self._socket.close()
-        self._connection.close(self._loop.now)
-        self.session.owner = None
+        """Close the socket and forget it."""
+
+
+class Step(Protocol):
+    """Work that is done a share each turn."""
+
+    fd: int
+
+    def advance(self) -> None:
+        """Do one share."""
 
 
 class Loop:
     """Serves an engine on listening sockets until ``stop``. ``clock`` gives nanoseconds.
 
-    ``journal`` is that of the engine, if it has one.
+    ``journal`` is that of the engine, if it has one; ``guard`` makes what stands before the
+    engine for a new connection from an address.
     """
 
+    guard: Callable[[str], Execute] | None = None
+
     def __init__(
-        self, engine: Engine, clock: Callable[[], int], journal: Journal | None = None
+        self,
+        engine: Engine,
+        clock: Callable[[], int],
+        journal: Journal | None = None,
+        *,
+        limits: Limits = NO_LIMITS,
+        log: Log | None = None,
     ) -> None:
         self.engine = engine
         self._journal = journal
         self.now = clock()
         self.poller = _Poller()
-        self.unfinished: list[_Link] = []
+        self.unfinished: list[Step] = []
+        self.log = log or Log()
+        self.arriving = 0  # connections of which is not yet known who speaks there
+        self.refused_connections = self.slow_connections = self.idle_connections = 0
+        self._limits = limits
         self._clock = clock
         self._handlers: dict[int, Callable[[int], None]] = {}
-        self._links: dict[int, _Link] = {}
+        self._peers: dict[int, Peer] = {}
         self._listeners: dict[int, socket.socket] = {}
+        self._alarms: list[tuple[int, int, Callable[[], None]]] = []
+        self._serial = 0
         self._full_up = False  # whether the process has no file descriptor left
+        self._refusing = False  # whether the log has been told that connections are refused
         self._stopping = False
+        self._link = TimedLink if limits.watches_time else Link
+        if limits.watches_time:
+            self.call_at(self.now + limits.sweep, self._sweep)
 
-    def listen(self, listener: socket.socket) -> None:
-        """Accept connections from a bound socket."""
+    # -- what the server asks of it -----------------------------------------------
+
+    def listen(
+        self,
+        listener: socket.socket,
+        admit: Callable[[socket.socket, str], None] | None = None,
+        a_turn: int = _ACCEPTS_A_TURN,
+    ) -> None:
+        """Accept connections from a bound socket, so many ``a_turn``.
+
+        ``admit`` takes each with its address; without it they speak the queue's protocol.
+        """
         listener.setblocking(False)
         self._listeners[listener.fileno()] = listener
+        welcome = admit or self.admit
 
         def accept(_events: int) -> None:
-            self._accept(listener)
+            self._accept(listener, welcome, a_turn)
 
         self.watch(listener.fileno(), accept)
 
     def watch(self, fd: int, handler: Callable[[int], None]) -> None:
         """Call ``handler`` whenever ``fd`` is readable."""
         self._handlers[fd] = handler
-        self.poller.register(fd, _IN)
+        self.poller.register(fd, IN)
+
+    def meet(self, peer: Peer, handler: Callable[[int], None]) -> None:
+        """Watch the socket of a peer, which is closed at the end."""
+        self._peers[peer.fd] = peer
+        self.watch(peer.fd, handler)
 
     def forget(self, fd: int) -> None:
         """Watch ``fd`` no longer."""
         self.poller.unregister(fd)
         del self._handlers[fd]
-        if self._links.pop(fd, None) is not None and self._full_up:
+        if self._peers.pop(fd, None) is not None and self._full_up:
             self._accept_again()
+
+    def call_at(self, when: int, action: Callable[[], None]) -> None:
+        """Call ``action`` once it is ``when``, in the engine's time."""
+        self._serial += 1
+        heappush(self._alarms, (when, self._serial, action))
+
+    def time(self) -> int:
+        """Tell what time it is, where ``now`` is that of the turn."""
+        return self._clock()
 
     def stop(self) -> None:
         """End ``run`` after this turn."""
         self._stopping = True
 
     def run(self) -> None:
-        """Serve until ``stop``, then close everything."""
+        """Serve until ``stop``, then send what is begun and close everything."""
         try:
             while not self._stopping:
                 self._turn()
+            self._finish_sending()
         finally:
-            for link in list(self._links.values()):
-                link.close()
+            for peer in list(self._peers.values()):
+                peer.close()
             for listener in self._listeners.values():
                 listener.close()
             self.poller.close()
+
+    # -- a turn -------------------------------------------------------------------
 
     def _turn(self) -> None:
         ready = self.poller.wait(self._patience())
         self.now = self._clock()
         self.engine.tick(self.now)
-        if self._full_up and not self._links:  # no connection of ours will end and make room
+        while self._alarms and self._alarms[0][0] <= self.now:
+            self._guarded(heappop(self._alarms)[2], -1)
+        if self._full_up and not self._peers:  # no connection of ours will end and make room
             self._accept_again()
         unfinished, self.unfinished = self.unfinished, []
-        for link in unfinished:
-            self._guarded(link.advance, link.fd)
+        for step in unfinished:
+            self._guarded(step.advance, step.fd)
         handlers = self._handlers
         for fd, events in ready:
             handler = handlers.get(fd)
@@ -310,11 +250,13 @@ class Loop:
     def _patience(self) -> float:
         if self.unfinished:
             return 0.0
-        most = _RETRY if self._full_up and not self._links else _LONGEST_WAIT
+        most = _RETRY if self._full_up and not self._peers else _LONGEST_WAIT
         deadline = self.engine.next_deadline()
         if self._journal is not None:
             due = self._journal.next_deadline()
             deadline = due if deadline is None or (due is not None and due < deadline) else deadline
+        if self._alarms and (deadline is None or self._alarms[0][0] < deadline):
+            deadline = self._alarms[0][0]
         return most if deadline is None else min(max(0, deadline - self._clock()) / 1e9, most)
 
     def _say_all(self) -> None:
@@ -324,10 +266,10 @@ class Loop:
         """
         outbox: list[Session] = self.engine.outbox
         self.engine.outbox = []
-        stalled: list[_Link] = []
+        stalled: list[Link] = []
         for session in outbox:
             link = session.owner
-            if isinstance(link, _Link):
+            if isinstance(link, Link):
                 try:
                     link.say()
                     if link.stalled and not session.waiting:
@@ -337,6 +279,26 @@ class Loop:
         for link in stalled:
             self._guarded(link.advance, link.fd)
 
+    def _finish_sending(self) -> None:
+        """Send the rest of replies that are half sent, to whoever goes on reading."""
+        until = self._clock() + _FAREWELL
+        rest: dict[int, Link] = {}
+        for peer in list(self._peers.values()):
+            if isinstance(peer, Link) and peer.unsent:
+                rest[peer.fd] = peer
+            else:
+                peer.close()
+        for fd in self._handlers.keys() - rest.keys():
+            self.poller.unregister(fd)
+        while rest and self._clock() < until:
+            ready = self.poller.wait(_STANDSTILL)
+            if not ready:
+                return  # whoever is left does not read
+            for fd, _events in ready:
+                self._guarded(rest[fd].finish, fd)
+                if rest[fd].fd < 0:
+                    del rest[fd]
+
     def _guarded(self, step: Callable[[], None], fd: int) -> None:
         try:
             step()
@@ -345,21 +307,24 @@ class Loop:
 
     def _report(self, fd: int) -> None:
         """Tell of a fault of ours and close the connection it happened on."""
-        sys.stderr.write("beanrow: internal error; the connection is closed:\n")
-        traceback.print_exc()
-        link = self._links.get(fd)
-        if link is not None:
-            self._guarded(link.close, link.fd)  # which forgets the link before it can fail
+        self.log.tell_fault("internal error; the connection is closed")
+        peer = self._peers.get(fd)
+        if peer is not None:
+            self._guarded(peer.close, peer.fd)  # which forgets it before it can fail
+
+    # -- who comes ----------------------------------------------------------------
 
     def _accept_again(self) -> None:
         self._full_up = False
         for listening in self._listeners:
-            self.poller.modify(listening, _IN)
+            self.poller.modify(listening, IN)
 
-    def _accept(self, listener: socket.socket) -> None:
-        for _ in range(_ACCEPTS_A_TURN):
+    def _accept(
+        self, listener: socket.socket, admit: Callable[[socket.socket, str], None], a_turn: int
+    ) -> None:
+        for _ in range(a_turn):
             try:
-                sock, _address = listener.accept()
+                sock, address = listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
@@ -368,17 +333,82 @@ class Loop:
                 self._full_up = True
                 for listening in self._listeners:
                     self.poller.modify(listening, 0)
-                sys.stderr.write(
-                    f"beanrow: {error.strerror}: no new connections until one is closed\n"
+                self.log.tell(
+                    "no-descriptors",
+                    f"{error.strerror}: no new connections until one is closed",
+                    level="error",
                 )
                 return
-            self._admit(sock)
+            sock.setblocking(False)
+            admit(sock, _written(address))
 
-    def _admit(self, sock: socket.socket) -> None:
-        sock.setblocking(False)
+    def admit(self, sock: socket.socket, address: str) -> None:
+        """Begin a connection with whoever is at the other end."""
+        if self.refuses(sock, address):
+            return
+        self.link(sock, sock, address, None if self.guard is None else self.guard(address))
+
+    def refuses(self, sock: socket.socket, address: str, words: bytes = OUT_OF_MEMORY) -> bool:
+        """Tell whether there are connections enough; if so this one hears ``words`` and ends."""
+        most = self._limits.connections
+        if not most or self.engine.counters.connections + self.arriving < most:
+            self._refusing = False
+            return False
+        self.refused_connections += 1
+        if not self._refusing:  # one line, however many come while it is full
+            self._refusing = True
+            self.log.tell(
+                "connections-refused",
+                f"{most} connections are open (--max-connections): new ones are refused",
+                level="warning",
+                address=address,
+            )
+        try:
+            sock.send(words)
+        except OSError:
+            pass  # it is gone already, which is what was wanted
+        sock.close()
+        return True
+
+    def link(
+        self, sock: socket.socket, speaking: Socket, address: str, execute: Execute | None
+    ) -> Link:
+        """Serve the queue to ``speaking``, which reads and writes through ``sock``."""
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        link = _Link(self, sock)
-        self._links[link.fd] = link
-        self.watch(link.fd, link.ready)
+        link = self._link(self, speaking, address, execute)
+        self.meet(link, link.ready)
+        return link
+
+    # -- who is too slow ----------------------------------------------------------
+
+    def _sweep(self) -> None:
+        """Close who has been slow or idle for too long; now and then, over all connections."""
+        self.call_at(self.now + self._limits.sweep, self._sweep)
+        slow, idle = self._limits.slow, self._limits.idle
+        for link in list(self._peers.values()):
+            if not isinstance(link, TimedLink):
+                continue
+            if slow and link.slow_for(self.now) > slow:
+                self.slow_connections += 1
+                self._dismiss(link, "slow", "--slow-timeout")
+            elif idle and link.idle_for(self.now) > idle:
+                self.idle_connections += 1
+                self._dismiss(link, "idle", "--idle-timeout")
+
+    def _dismiss(self, link: TimedLink, what: str, flag: str) -> None:
+        self.log.tell(
+            f"{what}-connection",
+            f"{link.peer} is closed: {what} for too long ({flag})",
+            address=link.peer,
+        )
+        link.close()
+
+
+def _written(address: object) -> str:
+    """Write where a connection comes from as people do."""
+    if isinstance(address, tuple):
+        host, port = address[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return "unix"

@@ -5,78 +5,38 @@ Law: what was started is ended: sockets are closed and a Unix socket's file is r
 
 from __future__ import annotations
 
-import errno
 import gc
 import os
 import secrets
 import signal
 import socket
-import stat
-import sys
 from collections.abc import Callable
+from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
 from types import FrameType
 
 from beanrow.engine.counters import HostFacts
 from beanrow.engine.engine import Engine
+from beanrow.engine.limited import UNBOUNDED, LimitedEngine
+from beanrow.errors import BadValueError
 from beanrow.journal.journal import Journal, JournalFacts
+from beanrow.server.audit import Audit
+from beanrow.server.connection import Execute
+from beanrow.server.guard import Access
+from beanrow.server.http import Http
+from beanrow.server.limits import NO_LIMITS, Limits
 from beanrow.server.local import Data, KeptQueue
+from beanrow.server.log import Log
 from beanrow.server.loop import Loop, wall_clock
+from beanrow.server.metrics import write_metrics
+from beanrow.server.rights import Rights
+from beanrow.server.systemd import Notifier
+from beanrow.server.tls import Tls, TlsFiles, make_context
 from beanrow.version import __version__
 
-__all__ = ["Server", "listen_tcp", "listen_unix"]
+__all__ = ["Server"]
 
-_BACKLOG = 1024
 _NO_JOURNAL = JournalFacts(0, 0, 0, 0)
-
-
-def listen_tcp(host: str, port: int) -> socket.socket:
-    """Bind a TCP listener; port 0 takes any free one. OSError if it cannot be had."""
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(_BACKLOG)
-    except BaseException:
-        listener.close()
-        raise
-    return listener
-
-
-def listen_unix(path: str) -> socket.socket:
-    """Bind a Unix listener; the file of a server that is gone is replaced.
-
-    OSError if the path is taken by something else, or by a server that answers.
-    """
-    if not path:  # which would be an address of Linux's own choice
-        raise OSError(errno.EINVAL, "the path is empty")
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        if _is_dead_socket(path):
-            os.unlink(path)
-        listener.bind(path)
-        listener.listen(_BACKLOG)
-    except BaseException:
-        listener.close()
-        raise
-    return listener
-
-
-def _is_dead_socket(path: str) -> bool:
-    try:
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
-            return False
-    except FileNotFoundError:
-        return False
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            return True
-    return False
 
 
 def _host_facts(
@@ -110,10 +70,11 @@ def _host_facts(
 
 
 class Server:
-    """A beanstalk server on the given listeners.
+    """A beanstalk server.
 
-    ``max_job_size`` and ``segment`` (of a journal, told by ``stats``) are bytes. With ``data``
-    the jobs are kept there; JournalError if they cannot be.
+    ``listeners`` are its own: their Unix sockets' files go with it. ``max_job_size`` and
+    ``segment`` (of a journal, told by ``stats``) are bytes. With ``data`` the jobs are kept
+    there; JournalError if they cannot be.
     """
 
     def __init__(
@@ -123,41 +84,107 @@ class Server:
         max_job_size: int,
         segment: int,
         data: Data | None = None,
+        limits: Limits = NO_LIMITS,
+        log: Log | None = None,
+        notifier: Notifier | None = None,
     ) -> None:
         clock = wall_clock()
-        host = _host_facts(secrets.token_hex(8), segment, self._journal)
+        self._host = host = _host_facts(secrets.token_hex(8), segment, self._journal)
+        self.log = log or Log()
+        self._notifier = notifier or Notifier({}, 0)
+        self._audit = Audit(None, self.log)
+        self._access: Access | None = None
+        self._reloads: list[Callable[[], str]] = []
         self._kept: KeptQueue | None = None
-        if data is None:
+        if data is not None:
+            self._kept = KeptQueue(
+                data, clock, room=limits.room, max_job_size=max_job_size, host=host, log=self.log
+            )
+            self.engine: Engine = self._kept.engine
+        elif limits.room == UNBOUNDED:
             self.engine = Engine(clock(), max_job_size=max_job_size, host=host)
         else:
-            self._kept = KeptQueue(data, clock, max_job_size=max_job_size, host=host)
-            self.engine = self._kept.engine
-        self._loop = Loop(self.engine, clock, self._journal())
-        self._listeners = listeners
+            self.engine = LimitedEngine(
+                clock(), room=limits.room, max_job_size=max_job_size, host=host
+            )
+        self._loop = Loop(self.engine, clock, self._journal(), limits=limits, log=self.log)
         self._sockets_on_disk = [
             listener.getsockname() for listener in listeners if listener.family == socket.AF_UNIX
         ]
+        self.serve_queue(listeners)
+
+    def serve_queue(self, listeners: list[socket.socket]) -> None:
+        """Serve the queue there too; what these are made of belongs to others."""
         for listener in listeners:
             self._loop.listen(listener)
 
     def _journal(self) -> Journal | None:
         return None if self._kept is None else self._kept.journal
 
+    def serve_http(self, listeners: list[socket.socket]) -> None:
+        """Answer questions of health and for metrics there."""
+        http = Http(self._loop, lambda: write_metrics(self.engine, self._loop, self._host))
+        for listener in listeners:
+            self._loop.listen(listener, http.admit)
+
     def run(self, ready: Callable[[], object]) -> bool:
         """Serve until told to stop: by SIGTERM, SIGINT, or the end of the parent.
 
-        False if the journal could not be brought to its end. SIGUSR1 begins drain mode, as in the daemon. ``ready`` is called once signals are
-        taken: whoever is told of the server earlier could end it with one.
+        False if the journal could not be brought to its end. SIGUSR1 begins drain mode, as in
+        the daemon, and SIGUSR2 ends it. ``ready`` is called once signals are taken: whoever is
+        told of the server earlier could end it with one.
         """
         self._take_signals()
         # Jobs are never part of a cycle, and walking a million of them costs 350 ms.
         gc.disable()
         try:
             ready()
+            self._notifier.ready()
+            if self._notifier.watchdog:
+                self._stay_alive()
             self._loop.run()
         finally:
             self._remove_files()
+            self._audit.close()
         return self._kept is None or self._kept.close()
+
+    def serve_tls(self, listeners: list[socket.socket], files: TlsFiles) -> None:
+        """Serve the queue inside TLS there; BadValueError if the files cannot be used.
+
+        After ``protect``, which it is to know of. SIGHUP reads the files anew.
+        """
+        guard = None
+        if self._access is not None:
+            access = self._access
+
+            def guard(address: str, certificate: tuple[str, ...]) -> Execute:
+                return access.guard(address, certificate).execute
+
+        tls = Tls(self._loop, make_context(files), guard)
+        for listener in listeners:
+            self._loop.listen(listener, tls.admit, tls.accepts_a_turn)
+
+        def reload() -> str:
+            tls.context = make_context(files)
+            return f"certificate of {files.cert}"
+
+        self._reloads.append(reload)
+
+    def protect(self, rights: Path, audit: Path | None) -> Rights:
+        """Let everybody do only what the file allows; gives what it says.
+
+        BadValueError if it is wrong, or if ``audit`` cannot be written. SIGHUP reads it anew.
+        """
+        self._audit = Audit(audit, self.log)
+        self._access = access = Access(rights, self.engine, self._audit)
+        self._loop.guard = lambda address: access.guard(address).execute
+
+        def reload() -> str:
+            self._audit.reopen()
+            return f"rights of {rights}: {access.reload()} connections closed"
+
+        self._reloads.append(reload)
+        return access.rights
 
     def stop_with_parent(self, parent: int, stdin: int) -> None:
         """Stop when the process ``parent`` ends or the pipe ``stdin`` is closed by it.
@@ -194,8 +221,17 @@ class Server:
         signal.signal(signal.SIGTERM, self._on_stop)
         signal.signal(signal.SIGINT, self._on_stop)
         signal.signal(signal.SIGUSR1, self._on_drain)
+        signal.signal(signal.SIGUSR2, self._on_serve_again)
+        if self._reloads or self._notifier.asked:  # else it ends with its terminal
+            signal.signal(signal.SIGHUP, self._on_reload)
+
+    def _stay_alive(self) -> None:
+        """Tell the watchdog at half of its time, for as long as the loop turns."""
+        self._notifier.alive()
+        self._loop.call_at(self._loop.time() + self._notifier.watchdog // 2, self._stay_alive)
 
     def _stop(self) -> None:
+        self._notifier.stopping()
         # While we still listen: after that a successor takes the path for a dead one and its own.
         self._remove_files()
         self._loop.stop()
@@ -208,10 +244,38 @@ class Server:
             except FileNotFoundError:
                 pass  # somebody has been so kind
             except OSError as error:
-                sys.stderr.write(f"beanrow: {path} stays behind: {error.strerror}\n")
+                self.log.tell(
+                    "file-left", f"{path} stays behind: {error.strerror}", level="warning"
+                )
 
     def _on_stop(self, _number: int, _frame: FrameType | None) -> None:
         self._stop()
 
     def _on_drain(self, _number: int, _frame: FrameType | None) -> None:
         self.engine.draining = True
+        self._loop.call_at(0, lambda: self._tell_drain("on"))
+
+    def _on_serve_again(self, _number: int, _frame: FrameType | None) -> None:
+        self.engine.draining = False
+        self._loop.call_at(0, lambda: self._tell_drain("off"))
+
+    def _tell_drain(self, state: str) -> None:
+        self.log.tell(f"drain-{state}", f"drain mode is {state}")
+        self._audit.tell(f"drain-{state}", who="signal")
+
+    def _on_reload(self, _number: int, _frame: FrameType | None) -> None:
+        self._loop.call_at(0, self._reload)  # not in the middle of a turn
+
+    def _reload(self) -> None:
+        """Read the files anew; what is wrong with one is told, and it stays as it was."""
+        self._notifier.reloading()
+        for reload in self._reloads:
+            try:
+                done = reload()
+            except BadValueError as error:
+                self.log.tell("reload-failed", f"still as before: {error}", level="error")
+                self._audit.tell("reload-failed", who="signal", reason=str(error))
+            else:
+                self.log.tell("reloaded", f"read anew: {done}")
+                self._audit.tell("reloaded", who="signal", what=done)
+        self._notifier.ready()

@@ -1,0 +1,275 @@
+"""The connections of a client: one for each thread that uses it.
+
+Laws:
+- A thread's connection is opened when that thread first needs it, and ends with the
+  thread or with the client; the server then puts its jobs back.
+- What breaks is told once: its jobs are lost, the hooks are called, and then whoever
+  was speaking hears of it.
+- A forked process never speaks over a connection of its parent. It opens its own, and
+  the jobs reserved before stay the parent's.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from beanrow.client.address import Address, read_address
+from beanrow.client.connection import Connection
+from beanrow.client.state import BROKE, State
+from beanrow.client.wire import open_wire, tls_context
+from beanrow.errors import ClientClosedError, NotIgnoredError
+
+if TYPE_CHECKING:
+    import ssl
+
+    from beanrow.client.child import ChildServer
+
+__all__ = ["Connections", "Mine"]
+
+_THREAD_ENDED = "the thread that reserved it has ended, and the server gives it to the next worker"
+_FORKED = "it is held by the process that this one was forked from"
+
+
+class Mine(threading.local):
+    """What the calling thread has of a client: its connection, once that was opened.
+
+    ``broke`` is true from when it broke until another one takes its place.
+    """
+
+    connection: Connection | None = None
+    broke = False
+    guard: _Guard | None = None
+
+
+class _Guard:
+    """Ends a connection when the thread ends whose ``Mine`` holds this."""
+
+    __slots__ = ("_connection", "_connections")
+
+    def __init__(self, connection: Connection, connections: Connections) -> None:
+        self._connection = connection
+        # Not the owner itself: a thread would then keep each client alive that it ever used.
+        self._connections = weakref.ref(connections)
+
+    def __del__(self) -> None:
+        connections = self._connections()
+        if connections is not None:
+            connections.forget(self._connection)
+        else:
+            self._connection.end()
+
+
+class Connections:
+    """Opens, keeps and ends the connections of one client.
+
+    ``mine`` is the calling thread's part. ``outage`` is true while the server that was
+    there is not, ``closed`` once the client was.
+    """
+
+    __slots__ = (
+        "__weakref__", "_address", "_child", "_clock", "_lock", "_on_jobs_lost",
+        "_on_reconnect", "_open", "_state", "_timeout", "_tls", "_trace", "closed", "mine", "outage",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        address: Address,
+        state: State,
+        timeout: float,
+        clock: Callable[[], float],
+        tls: ssl.SSLContext | None,
+        trace: bool,
+        on_reconnect: Callable[[], object] | None,
+        on_jobs_lost: Callable[[list[int]], object] | None,
+    ) -> None:
+        self._address = address
+        self._state = state
+        self._timeout = timeout
+        self._clock = clock
+        self._tls = tls_context(address, tls)
+        self._trace = trace
+        self._on_reconnect = on_reconnect
+        self._on_jobs_lost = on_jobs_lost
+        self._child: ChildServer | None = None
+        self.closed = False
+        self._open: set[Connection] = set()
+        self._lock = threading.RLock()  # again under itself where a guard dies inside
+        self.mine = Mine()
+        self.outage = False
+        _all.add(self)
+
+    def get(self, spent: float = 0.0) -> Connection:
+        """Give the calling thread's connection; open it if there is none.
+
+        ``spent`` is how much of the time for it in seconds is used up already.
+        """
+        self.check_open()
+        mine = self.mine
+        connection = mine.connection
+        if connection is not None and not connection.closed:
+            return connection
+        broke = mine.broke or connection is not None
+        mine.connection = mine.guard = None
+        connection = self.open_one(self._timeout - spent)
+        mine.connection, mine.guard = connection, _Guard(connection, self)
+        mine.broke = False
+        if broke and self._on_reconnect is not None:
+            self._on_reconnect()
+        return connection
+
+    def check_open(self) -> None:
+        """Raise ClientClosedError if the client was closed."""
+        if self.closed:
+            raise ClientClosedError(f"this client of {self._address} was closed; make a new one")
+
+    def open_one(self, timeout: float) -> Connection:
+        """Open a connection that watches what the client watches, and is no thread's."""
+        self.check_open()
+        address = self._server_address()
+        trace = None
+        if self._trace:
+            from beanrow.client.trace import Trace
+
+            trace = Trace(str(address))
+        wire = open_wire(address, timeout, self._tls)
+        connection = Connection(
+            wire, str(address), self._timeout, self._clock, self._state, _lost(self), trace
+        )
+        with self._lock:
+            self._open.add(connection)
+        try:
+            self.check_open()  # it may have been closed meanwhile, by another thread
+            self.align(connection)
+        except BaseException:
+            self.discard(connection)
+            raise
+        self.outage = False
+        return connection
+
+    def align(self, connection: Connection) -> None:
+        """Have a connection watch what the client watches."""
+        watched = self._state.watched
+        changes = self._state.changes(connection.watched)
+        if changes:
+            connection.set_up(changes)
+        connection.watched = watched
+
+    # -- tubes --------------------------------------------------------------------
+
+    def use(self, tube: str) -> None:
+        """Note that the client uses this tube, and this thread's connection does already."""
+        self._state.used = tube
+        if self.mine.connection is not None:
+            self.mine.connection.used = tube
+
+    def watch(self, tube: str) -> None:
+        """Note that the client watches this tube, and this thread's connection does already."""
+        with self._lock:
+            self._state.watch(tube)
+        connection = self.mine.connection
+        if connection is not None and tube not in connection.watched:
+            connection.watched += (tube,)
+
+    def ignore(self, tube: str) -> None:
+        """Note that the client ignores this tube, and this thread's connection does already.
+
+        NotIgnoredError if another thread has just ignored all the others.
+        """
+        connection = self.mine.connection
+        if connection is not None:
+            connection.watched = tuple(one for one in connection.watched if one != tube)
+        with self._lock:
+            if self._state.watched == (tube,):
+                raise NotIgnoredError(f"ignore {tube}")
+            self._state.ignore(tube)
+
+    def _server_address(self) -> Address:
+        """Tell where the server is; start it if it is to be a child of ours."""
+        if not self._address.embedded:
+            return self._address
+        with self._lock:
+            if self._child is None:
+                from beanrow.client.child import ChildServer
+
+                self._child = ChildServer()
+            return read_address(self._child.address)
+
+    # -- ending -------------------------------------------------------------------
+
+    def lost(self, connection: Connection) -> None:
+        """Note that a connection broke, and tell whose jobs it held."""
+        mine = self.mine
+        if mine.connection is connection:
+            mine.connection, mine.broke = None, True
+        with self._lock:
+            self._open.discard(connection)
+        self.outage = True
+        self.tell_lost(connection)
+
+    def tell_lost(self, connection: Connection) -> None:
+        """Note that the jobs of a connection that broke are lost, and tell whose they are."""
+        job_ids = self._state.lose(connection, BROKE)
+        if job_ids and self._on_jobs_lost is not None:
+            self._on_jobs_lost(job_ids)
+
+    def forget(self, connection: Connection) -> None:
+        """End the connection of a thread that has ended."""
+        self._state.lose(connection, _THREAD_ENDED)
+        self.discard(connection)
+
+    def discard(self, connection: Connection) -> None:
+        """End a connection that nobody needs any more."""
+        with self._lock:
+            self._open.discard(connection)
+        connection.end()
+
+    def close(self, *, farewell: bool = False) -> None:
+        """End all connections, of all threads; ``farewell``: say ``quit`` first."""
+        self.closed = True
+        with self._lock:
+            ending, self._open = self._open, set()
+        for connection in ending:
+            if farewell:
+                connection.quit()
+            else:
+                connection.end()
+        self.mine.connection = self.mine.guard = None
+        child, self._child = self._child, None
+        if child is not None:
+            child.close()
+
+    def leave_to_parent(self) -> None:
+        """Let go, in a process that was just forked, of all that is its parent's."""
+        self._lock = threading.RLock()  # which a thread that is no more may hold
+        leaving, self._open = self._open, set()
+        for connection in leaving:
+            self._state.lose(connection, _FORKED)
+            connection.end()
+        self.mine.connection = self.mine.guard = None
+
+
+def _lost(connections: Connections) -> Callable[[Connection], None]:
+    """Make what a connection calls when it broke; it does not keep its client alive."""
+    owner = weakref.ref(connections)
+
+    def lost(connection: Connection) -> None:
+        connections = owner()
+        if connections is not None:
+            connections.lost(connection)
+
+    return lost
+
+
+_all: weakref.WeakSet[Connections] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for connections in list(_all):
+        connections.leave_to_parent()
+
+
+os.register_at_fork(after_in_child=_after_fork)

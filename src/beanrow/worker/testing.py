@@ -1,0 +1,63 @@
+"""Test mode: jobs run as they are put, without server, worker or processes."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
+from typing import Any
+
+from beanrow.worker.outcome import TaskFailed
+from beanrow.worker.replies import Reply
+from beanrow.worker.run import Run, running
+from beanrow.worker.submitted import plain
+from beanrow.worker.task import Task, Terms
+
+__all__ = ["Inline"]
+
+
+class Inline:
+    """A sink that runs what it is given; ids count from 1."""
+
+    def __init__(self) -> None:
+        self._ids = itertools.count(1)
+
+    def put(
+        self, task: Task[Any, Any], body: bytes, terms: Terms, unique: tuple[str, int] | None
+    ) -> int:
+        """Run one job; what it raises is raised."""
+        return self._run(task, body)[0]
+
+    def _run(self, task: Task[Any, Any], body: bytes) -> tuple[int, Any]:
+        job_id = next(self._ids)
+        args, kwargs = task.parameters.decode(body)
+        with running(Run(job_id, body, task)):
+            value = task.function(*args, **kwargs)
+            return job_id, _awaited(value) if task.is_async else value
+
+    def submit(self, task: Task[Any, Any], body: bytes, terms: Terms) -> Reply[Any]:
+        """Run one job, and give what it returned or raised as its reply."""
+        future: Future[Any] = Future()
+        job_id = 0
+        try:
+            job_id, value = self._run(task, body)
+            future.set_result(plain(value))
+        except Exception as error:  # noqa: BLE001  (told as a worker would tell it)
+            future.set_exception(TaskFailed(str(error), type(error).__name__))
+        return Reply(job_id, future, task)
+
+    def put_many(self, task: Task[Any, Any], bodies: Iterable[bytes], terms: Terms) -> list[int]:
+        """Run many jobs, one after the other."""
+        return [self.put(task, body, terms, None) for body in bodies]
+
+
+def _awaited(coroutine: Any) -> Any:
+    """Run a coroutine to its end, also under a loop that runs already."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine)
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(copy_context().run, asyncio.run, coroutine).result()

@@ -1,0 +1,5 @@
+"""An app without tasks."""
+
+from beanrow import App
+
+app = App()
