@@ -18,7 +18,7 @@ def live(first: int, count: int) -> None:
             pytest.fail(f"{error}\nto repeat it:\n    {command(seed, STEPS)}", pytrace=False)
 
 
-@pytest.mark.parametrize("first", range(0, 400, 100))
+@pytest.mark.parametrize("first", range(0, 200, 100))
 def test_histories(first: int) -> None:
     live(first, 100)
 
@@ -30,6 +30,7 @@ def test_two_thousand_histories(first: int) -> None:
     live(first, 500)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", BUGS)
 def test_a_planted_bug_is_found(name: str) -> None:
     with BUGS[name]():
