@@ -16,7 +16,7 @@ import pytest
 from beanrow import Client
 from beanrow.worker.__main__ import main
 from tests.servers import Server, free_port
-from tests.worker.conftest import until
+from tests.worker.conftest import each_kind, one_server, until
 from tests.worker.worker_process import ROOT, Ledger, worker_process
 
 
@@ -44,7 +44,7 @@ def test_bad_arguments_are_told(
     assert words in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("kind", ["--threads", "--processes", "--tasks"])
+@each_kind
 def test_health_tells_how_a_worker_is(
     server: Server, client: Client, tube: str, ledger: Ledger, kind: str
 ) -> None:
@@ -68,6 +68,7 @@ def test_health_tells_how_a_worker_is(
         worker.stop_now()
 
 
+@one_server
 def test_the_verb_work_and_lines_of_json(
     server: Server, client: Client, tube: str, ledger: Ledger
 ) -> None:
@@ -92,6 +93,7 @@ def test_the_verb_work_and_lines_of_json(
     assert "UnreadableBody" in failed["traceback"]
 
 
+@one_server
 def test_a_changed_file_starts_the_worker_anew(
     server: Server, client: Client, tube: str, ledger: Ledger, tmp_path: Path
 ) -> None:
