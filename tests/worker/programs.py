@@ -58,6 +58,13 @@ def hog(n: int, seconds: float) -> None:
     tell("ran", n, os.getpid())
 
 
+@app.task(tube=f"{TUBE}-stuck")
+def stuck(n: int) -> None:
+    """Hold the interpreter for minutes: no other thread of the process runs again."""
+    tell("began", n, os.getpid())
+    sum(range(10**11))
+
+
 @app.task(tube=f"{TUBE}-later", ttr=1)
 async def later(n: int, seconds: float) -> None:
     tell("began", n, os.getpid())
