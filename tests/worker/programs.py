@@ -41,6 +41,11 @@ def note(n: int) -> None:
     tell("ran", n, os.getpid())
 
 
+@app.task(tube=f"{TUBE}-fail")
+def fail(n: int) -> None:
+    raise ValueError("no good")
+
+
 @app.task(tube=f"{TUBE}-sleep", ttr=1)
 def sleep(n: int, seconds: float) -> None:
     tell("began", n, os.getpid())

@@ -74,6 +74,7 @@ def test_the_verb_work_and_lines_of_json(
 ) -> None:
     environment = {**os.environ, "TUBE": tube, "LEDGER": str(ledger.path)}
     client.put("{", tube=f"{tube}-note")
+    client.put('{"n": 1}', tube=f"{tube}-fail")
     with subprocess.Popen(
         [
             *(sys.executable, "-m", "beanrow.cli", "--server", server.address, "work"),
@@ -83,14 +84,17 @@ def test_the_verb_work_and_lines_of_json(
         env=environment,
         stderr=subprocess.PIPE,
     ) as worker:
-        ledger.wait_for("buried")
+        ledger.wait_for("buried", 2)
         worker.terminate()
         _, errors = worker.communicate(timeout=20)
     assert worker.returncode == 0
     lines = [json.loads(line) for line in errors.decode().splitlines()]
-    (failed,) = [line for line in lines if "failed" in line["message"]]
+    failures = {line["task"]: line for line in lines if "failed" in line["message"]}
+    failed, broken = failures["note"], failures["fail"]
     assert (failed["tube"], failed["task"], failed["attempt"]) == (f"{tube}-note", "note", 1)
-    assert "UnreadableBody" in failed["traceback"]
+    assert "UnreadableBody: task note cannot read" in failed["message"]
+    assert "traceback" not in failed  # nobody can do anything with it
+    assert "raise ValueError" in broken["traceback"]
 
 
 @one_server

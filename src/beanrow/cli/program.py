@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from beanrow.cli.exits import CODES, Exit, NothingThereError, exit_code, one_line
+from beanrow.cli.move import move
 from beanrow.cli.options import SERVER
 from beanrow.cli.output import give_up_output
 from beanrow.cli.peek import peek
@@ -45,7 +46,7 @@ def _beanrow(ctx: click.Context, server: Address | None) -> None:
     ctx.obj = server
 
 
-for _verb in (put, reserve, peek, stats, tubes, serve, work):
+for _verb in (put, reserve, peek, move, stats, tubes, serve, work):
     _beanrow.add_command(_verb)
 
 
