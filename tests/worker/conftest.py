@@ -16,6 +16,21 @@ from tests.servers import Server
 
 PATIENCE = 20.0
 
+KINDS = ["--threads", "--processes", "--tasks"]
+_QUICK = {("beanrow", "--threads"), ("beanstalkd", "--processes"), ("beanrow", "--tasks")}
+each_kind = pytest.mark.parametrize(
+    ("server", "kind"),
+    [
+        pytest.param(server, kind, marks=() if (server, kind) in _QUICK else pytest.mark.long)
+        for server in ("beanrow", "beanstalkd")
+        for kind in KINDS
+    ],
+    indirect=["server"],
+)
+"""Each kind of worker on each kind of server; `make test` runs each kind on one of the two."""
+one_server = pytest.mark.parametrize("server", ["beanrow"], indirect=True)
+"""For what a worker does by itself: another server would only repeat it."""
+
 
 class Told(Middleware):
     """Remembers what the hooks were told."""

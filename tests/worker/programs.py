@@ -41,6 +41,11 @@ def note(n: int) -> None:
     tell("ran", n, os.getpid())
 
 
+@app.task(tube=f"{TUBE}-fail")
+def fail(n: int) -> None:
+    raise ValueError("no good")
+
+
 @app.task(tube=f"{TUBE}-sleep", ttr=1)
 def sleep(n: int, seconds: float) -> None:
     tell("began", n, os.getpid())
@@ -56,6 +61,13 @@ def hog(n: int, seconds: float) -> None:
     while time.monotonic() < end:
         pow(7, 10**6 * 2)
     tell("ran", n, os.getpid())
+
+
+@app.task(tube=f"{TUBE}-stuck")
+def stuck(n: int) -> None:
+    """Hold the interpreter for minutes: no other thread of the process runs again."""
+    tell("began", n, os.getpid())
+    sum(range(10**11))
 
 
 @app.task(tube=f"{TUBE}-later", ttr=1)

@@ -12,11 +12,8 @@ import pytest
 
 from beanrow import Client
 from tests.servers import OurServer, Server
-from tests.worker.conftest import is_gone, until
+from tests.worker.conftest import each_kind, is_gone, one_server, until
 from tests.worker.worker_process import Ledger, elapsed, is_alive, worker_process
-
-KINDS = ["--threads", "--processes", "--tasks"]
-each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 @pytest.fixture
@@ -80,18 +77,21 @@ def test_kill_9_of_a_worker_has_its_jobs_run_elsewhere_at_once(
     assert stats.current_jobs_ready == 4
 
 
-def test_children_die_with_their_parent_also_while_they_hog(
+@one_server
+def test_children_die_with_their_parent_though_they_hear_nothing(
     server: Server, client: Client, tube: str, ledger: Ledger
 ) -> None:
     with worker_process(server.address, tube, ledger, "--processes", "2") as worker:
-        put(client, tube, "hog", n=1, seconds=60)
-        ledger.wait_for("began")
+        for n in range(2):  # each by itself: one that hogs hears nobody else
+            put(client, tube, "stuck", n=n)
+        ledger.wait_for("began", 2)
         children = worker.children()
         assert len(children) == 2
         worker.kill()
         until(lambda: not any(map(is_alive, children)), 2)
 
 
+@one_server
 def test_a_child_that_dies_is_replaced_and_its_job_goes_on_elsewhere(
     server: Server, client: Client, tube: str, ledger: Ledger
 ) -> None:
@@ -106,6 +106,7 @@ def test_a_child_that_dies_is_replaced_and_its_job_goes_on_elsewhere(
     assert [one[0] for one in ledger.lines()] == ["began", "crash", "began", "ran"]
 
 
+@one_server
 def test_a_job_that_kills_its_workers_is_set_aside(
     server: Server, client: Client, tube: str, ledger: Ledger
 ) -> None:
@@ -121,6 +122,7 @@ def test_a_job_that_kills_its_workers_is_set_aside(
     assert sorted(int(one[1]) for one in ledger.lines("ran")) == list(range(20))
 
 
+@one_server
 def test_time_limits_of_children(server: Server, client: Client, tube: str, ledger: Ledger) -> None:
     soft, hard = put(client, tube, "soft", n=1), put(client, tube, "hard", n=2)
     with worker_process(server.address, tube, ledger, "--processes", "2") as worker:
@@ -133,6 +135,7 @@ def test_time_limits_of_children(server: Server, client: Client, tube: str, ledg
         assert client.stats_job(job_id).state == "buried"
 
 
+@one_server
 def test_a_child_is_replaced_after_so_many_jobs(
     server: Server, client: Client, tube: str, ledger: Ledger
 ) -> None:

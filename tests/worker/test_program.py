@@ -16,7 +16,7 @@ import pytest
 from beanrow import Client
 from beanrow.worker.__main__ import main
 from tests.servers import Server, free_port
-from tests.worker.conftest import until
+from tests.worker.conftest import each_kind, one_server, until
 from tests.worker.worker_process import ROOT, Ledger, worker_process
 
 
@@ -44,7 +44,7 @@ def test_bad_arguments_are_told(
     assert words in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("kind", ["--threads", "--processes", "--tasks"])
+@each_kind
 def test_health_tells_how_a_worker_is(
     server: Server, client: Client, tube: str, ledger: Ledger, kind: str
 ) -> None:
@@ -68,11 +68,13 @@ def test_health_tells_how_a_worker_is(
         worker.stop_now()
 
 
+@one_server
 def test_the_verb_work_and_lines_of_json(
     server: Server, client: Client, tube: str, ledger: Ledger
 ) -> None:
     environment = {**os.environ, "TUBE": tube, "LEDGER": str(ledger.path)}
     client.put("{", tube=f"{tube}-note")
+    client.put('{"n": 1}', tube=f"{tube}-fail")
     with subprocess.Popen(
         [
             *(sys.executable, "-m", "beanrow.cli", "--server", server.address, "work"),
@@ -82,16 +84,20 @@ def test_the_verb_work_and_lines_of_json(
         env=environment,
         stderr=subprocess.PIPE,
     ) as worker:
-        ledger.wait_for("buried")
+        ledger.wait_for("buried", 2)
         worker.terminate()
         _, errors = worker.communicate(timeout=20)
     assert worker.returncode == 0
     lines = [json.loads(line) for line in errors.decode().splitlines()]
-    (failed,) = [line for line in lines if "failed" in line["message"]]
+    failures = {line["task"]: line for line in lines if "failed" in line["message"]}
+    failed, broken = failures["note"], failures["fail"]
     assert (failed["tube"], failed["task"], failed["attempt"]) == (f"{tube}-note", "note", 1)
-    assert "UnreadableBody" in failed["traceback"]
+    assert "UnreadableBody: task note cannot read" in failed["message"]
+    assert "traceback" not in failed  # nobody can do anything with it
+    assert "raise ValueError" in broken["traceback"]
 
 
+@one_server
 def test_a_changed_file_starts_the_worker_anew(
     server: Server, client: Client, tube: str, ledger: Ledger, tmp_path: Path
 ) -> None:

@@ -218,7 +218,7 @@ def test_a_job_longer_than_its_ttr_runs_once(
     @app.task(tube=tube, ttr=1)
     def slow(n: int) -> None:
         ran.append(n)
-        time.sleep(3)
+        time.sleep(2.2)  # the server gives no fraction of a ttr
 
     job_id = slow.put(1)
     with working(app, threads=2):
@@ -259,9 +259,9 @@ def test_a_lost_lease_is_told_and_its_result_not_acknowledged(
 
     for task in (slow, slow_later):
         caught.clear()
-        job_id = task.put(1)
         with working(app, threads=1) as worker:
             slots[:] = worker.slots
+            job_id = task.put(1)
             told.wait_for("lost", job_id)
             client.reserve_job(job_id)  # the server has put it back; nobody else takes it
         assert len(caught) == 1

@@ -19,11 +19,9 @@ import pytest
 from beanrow import Client
 from tests.client.proxy import CuttingProxy
 from tests.servers import Daemon, Server, find_daemon, served_by
-from tests.worker.conftest import until
+from tests.worker.conftest import KINDS, each_kind, until
 from tests.worker.worker_process import Ledger, worker_process
 
-KINDS = ["--threads", "--processes", "--tasks"]
-each_kind = pytest.mark.parametrize("kind", KINDS)
 JOBS = 3000
 
 
@@ -84,30 +82,29 @@ def test_kill_9_of_children_under_load(
     check(ledger, JOBS, most_uncounted=kills)
 
 
-@each_kind
+@pytest.mark.parametrize("kind", KINDS)
 def test_kill_9_of_the_server_under_load(
     tube: str, ledger: Ledger, kind: str, tmp_path: Path
 ) -> None:
     """A daemon with a log that is synced at each write comes back with what it acknowledged."""
-    flags = ("-b", str(tmp_path), "-f", "0")
+    flags, jobs = ("-b", str(tmp_path), "-f", "0"), 1000
     with Daemon(*flags) as daemon:
         with Client(daemon.address) as client:
-            put_notes(client, tube, JOBS)
+            put_notes(client, tube, jobs)
         with worker_process(daemon.address, tube, ledger, kind, "4") as worker:
             for _ in range(3):
                 seen = len(ledger.lines("ran"))
-                until(lambda seen=seen: len(ledger.lines("ran")) > min(seen + 200, JOBS - 100))  # type: ignore[misc]
+                until(lambda seen=seen: len(ledger.lines("ran")) > min(seen + 200, jobs - 100))  # type: ignore[misc]
                 os.kill(daemon.pid, signal.SIGKILL)
                 daemon._process.wait()
                 daemon._process = _again(daemon, *flags)
             with Client(daemon.address) as client:
                 until(lambda: is_empty(client, tube), 40)
             worker.stop()
-    check(ledger, JOBS)
+    check(ledger, jobs)
 
 
 def _again(daemon: Daemon, *flags: str) -> subprocess.Popen[bytes]:
-
     program = find_daemon()
     assert program is not None
     process = subprocess.Popen(

@@ -169,6 +169,12 @@ class App:
         """Give the hooks of the middleware, as a worker calls them."""
         return Hooks(self.middleware)
 
+    def tell_put(self, task: Task[Any, Any], *job_ids: int) -> None:
+        """Tell the middleware of jobs that were put."""
+        hooks = Hooks([one for one in self.middleware if type(one).on_put != Middleware.on_put])
+        for job_id in job_ids:
+            hooks.tell("on_put", task, job_id)
+
     # -- putting ------------------------------------------------------------------
 
     @property
@@ -210,6 +216,17 @@ class App:
             yield
         finally:
             self.sink = before
+
+    def drain(self, *tasks: Task[..., Any]) -> int:
+        """Run the jobs of these tasks here and now, to the last: for tests, with a server.
+
+        All tasks of the app without arguments. What becomes of a job is as in a worker:
+        retries, burials, dead letters, hooks. Delays are skipped. Gives the number of runs;
+        RuntimeError for a job that is put back again and again.
+        """
+        from beanrow.worker.testing import drain
+
+        return drain(self, tasks)
 
 
 def _token(body: bytes) -> None:

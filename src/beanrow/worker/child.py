@@ -2,7 +2,7 @@
 
 Laws:
 - It dies with its parent, however that dies: the kernel kills it when the parent's end of
-  a pipe is closed, also while a function hogs its interpreter. Where the kernel has no
+  its own pipe is closed, also while a function hogs its interpreter. Where the kernel has no
   such service, a thread that waits for the same end does it.
 - Signals that are meant for the whole worker do nothing here: the parent tells what they
   mean. A program that the function starts gets them as usual.

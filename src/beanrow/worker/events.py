@@ -12,9 +12,11 @@
     on_dead_letter   the job is moved to a tube of dead letters              the run, the tube
     on_lease_lost    the server gave the job to another worker, or will      the run
     on_crash         the process that ran the job ended under it             the run
+    on_put           this process has put a job, with its task               the task, the id
 
 Laws: this table is what observers may rely on. Hooks are plain functions and are called in
-the thread or loop that runs the job; ``on_crash`` in the parent process. What a hook other
+the thread or loop that runs the job; ``on_crash`` in the parent process, ``on_put`` by
+whoever puts. A failure past a hard limit is told by the keeper. What a hook other
 than ``before`` raises is logged and changes nothing.
 """
 
@@ -26,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from beanrow.worker.app import App
     from beanrow.worker.run import Run
+    from beanrow.worker.task import Task
 
 __all__ = ["Hooks", "Middleware"]
 
@@ -65,6 +68,9 @@ class Middleware:
 
     def on_crash(self, run: Run) -> None:
         """Hear that a child process ended under a job."""
+
+    def on_put(self, task: Task[Any, Any], job_id: int) -> None:
+        """Hear that this process has put a job."""
 
 
 _NAMES = tuple(name for name in vars(Middleware) if not name.startswith("_"))

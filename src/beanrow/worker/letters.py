@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from beanrow.protocol.stats import JobStats
     from beanrow.worker.run import Run
 
-__all__ = ["Letter", "PastErrors", "read_letter", "write_letter"]
+__all__ = ["Letter", "PastErrors", "one_line", "read_letter", "write_letter"]
 
 _MOST_REMEMBERED = 1000
 _MOST_TRACEBACK = 8000

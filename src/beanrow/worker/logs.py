@@ -12,6 +12,8 @@ import time
 from typing import Any
 
 from beanrow.worker.events import Middleware
+from beanrow.worker.letters import one_line
+from beanrow.worker.outcome import UnreadableBody
 from beanrow.worker.run import Run
 
 __all__ = ["LOGGER", "JsonFormatter", "LogHooks"]
@@ -42,10 +44,11 @@ class LogHooks(Middleware):
     """Writes what becomes of jobs: done ones at DEBUG, failures with their traceback."""
 
     def on_failure(self, run: Run, error: BaseException) -> None:
-        """Log a failure."""
+        """Log a failure; of a body that nobody can read there is no more to tell than a line."""
+        trace = None if isinstance(error, UnreadableBody) else error
         LOGGER.warning(
-            "job %d of tube %s failed: %s: %s", run.id, run.tube, type(error).__name__, error,
-            exc_info=(type(error), error, error.__traceback__), extra=_extra(run),
+            "job %d of tube %s failed: %s", run.id, run.tube, one_line(error),
+            exc_info=trace, extra=_extra(run),
         )  # fmt: skip
 
     def on_retry(self, run: Run, delay: float) -> None:

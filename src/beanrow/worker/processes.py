@@ -1,10 +1,13 @@
 """A worker of processes: each slot a child, and a parent that keeps them and their jobs.
 
 Laws:
-- The parent runs no job, has no thread but the one that tells its health, and does nothing for a job that ends in time: a
-  child speaks to the server itself. Its socket is the parent's too, and a lock between the
-  two says who speaks. Bare, that is 29,300 jobs/s on two cores, and 21,600 where the parent
-  holds the connections and hands each job over: 24 us a job in one process.
+- The parent runs no job, has no thread but the one that tells its health, and does nothing
+  for a job that ends in time: a child speaks to the server itself. Its socket is the parent's
+  too, and a lock between the two says who speaks. Bare, that is 29,300 jobs/s on two cores,
+  and 21,600 where the parent holds the connections and hands each job over: 24 us a job in
+  one process.
+- Each child has a lifeline of its own: whom the kernel tells of a pipe's end is a property of
+  the open pipe, and on one that all share it would tell the last child alone.
 - While a function runs the parent touches its job, whatever the child's interpreter does.
 - A child that dies is replaced, and its job settled over the parent's copy of the socket:
   set aside if it has ended too many workers, else given back at once.
@@ -49,14 +52,20 @@ _QUICK_DEATH = 1.0
 class _Child:
     """What the parent knows of a child."""
 
-    def __init__(self, place: int, pid: int, control: socket.socket) -> None:
+    def __init__(self, place: int, pid: int, control: socket.socket, lifeline: int) -> None:
         self.place = place
         self.pid = pid
         self.control = control
+        self.lifeline = lifeline
         self.began = time.monotonic()
         self.line: Line | None = None
         self.run: Run | None = None
         self.killed_for: BaseException | None = None
+
+    def let_go(self) -> None:
+        """Close the parent's ends of what joins the two."""
+        self.control.close()
+        os.close(self.lifeline)
 
 
 class ProcessWorker:
@@ -70,7 +79,6 @@ class ProcessWorker:
         self._kinds = list(app.tasks.values())
         self._board = SharedBoard(len(self._tasks))
         self._locks = lock_file()
-        self._lifeline = os.pipe()
         self._due: dict[int, float] = {}  # by place: when the next child is started
         self.children: dict[int, _Child] = {}
 
@@ -85,23 +93,27 @@ class ProcessWorker:
 
     def _start(self, place: int, tasks: dict[str, Task[..., Any]]) -> None:
         ours, theirs = socket.socketpair()
+        lifeline, held = os.pipe()
         self._board.line(place).clear()
         pid = os.fork()
         if pid:
             theirs.close()
+            os.close(lifeline)
             ours.setblocking(False)
-            self.children[place] = _Child(place, pid, ours)
+            self.children[place] = _Child(place, pid, ours, held)
             return
         status = 1
         try:
-            self._become_child(ours)
+            ours.close()
+            os.close(held)
+            self._become_child()
             run_child(
                 self._app,
                 tasks,
                 self._board.line(place),
                 FileTurn(self._locks, place),
                 theirs,
-                self._lifeline[0],
+                lifeline,
                 self._recycle,
             )
             status = 0
@@ -112,16 +124,14 @@ class ProcessWorker:
         finally:
             os._exit(status)
 
-    def _become_child(self, ours: socket.socket) -> None:
+    def _become_child(self) -> None:
         """Let go, in a child, of what is its parent's."""
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _leave_to_parent)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        os.close(self._lifeline[1])
-        ours.close()
         for child in self.children.values():
-            child.control.close()
+            child.let_go()
             if child.line is not None:
                 child.line.close()
 
@@ -143,7 +153,7 @@ class ProcessWorker:
     def _settle(self, child: _Child, status: int) -> None:
         """See to the job that a child had when it ended; closing the line gives it back."""
         self._take_lines(child)
-        child.control.close()
+        child.let_go()
         shown = self._board.line(child.place).read()
         counts = self.shared.counts
         counts.done += shown.done
@@ -265,8 +275,7 @@ class ProcessWorker:
     def close(self) -> None:
         """Let go of what is left."""
         self._board.close()
-        for descriptor in (self._locks, *self._lifeline):
-            os.close(descriptor)
+        os.close(self._locks)
 
 
 def _leave_to_parent(number: int, frame: object) -> None:

@@ -43,6 +43,7 @@ T = TypeVar("T")
 
 __all__ = ["Board", "Caution", "Counts", "Shared", "Slot"]
 
+_RESERVE_NOW = commands.reserve_with_timeout(0)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
 _YOUNG = 600.0
 """Seconds for which a worker process is careful with jobs that were here before: one that is
@@ -132,7 +133,7 @@ class Slot:
     def work(self, opened: Callable[[], Line] | None = None) -> None:
         """Run jobs until the slot is stopped, or taken out of use."""
         shared, tries = self._shared, 0
-        opened = opened or self._opened
+        opened = opened or self.open
         while not (shared.stopping.is_set() or self.gone):
             try:
                 line = opened()
@@ -152,15 +153,30 @@ class Slot:
             finally:
                 if self.line is not None:
                     self.line.close()
+        self.close()
+
+    def close(self) -> None:
+        """End the loop that ran coroutines."""
         if self._runner is not None:
             self._runner.close()
+
+    def run_one(self, line: Line) -> int | None:
+        """Run one job if there is one now; gives its id."""
+        job = line.ask(_RESERVE_NOW)
+        if job is None:
+            return None
+        finish = self._handle(line, job, first=False)
+        if finish is not None:
+            line.ask(finish)
+        return job.id
 
     def keep(self, run: Run) -> None:
         """Touch this job if it is time to; called by the keeper's thread."""
         if self.line is not None:
             keep(run, self.line, lambda: self.run is run)
 
-    def _opened(self) -> Line:
+    def open(self) -> Line:
+        """Connect."""
         app = self._shared.app
         return Line.open(app.address, float_seconds(app.timeout), app.tls_context())
 

@@ -77,7 +77,10 @@ class Put(Generic[P, R]):
         """
         task = self._task
         body = task.parameters.encode(args, kwargs)
-        return task.app.sink.put(task, body, self._terms, self._unique)
+        job_id = task.app.sink.put(task, body, self._terms, self._unique)
+        if task.app.middleware:
+            task.app.tell_put(task, job_id)
+        return job_id
 
     def put_many(self, calls: Iterable[tuple[Any, ...]]) -> list[int]:
         """Put many calls, each a tuple of arguments by position; gives their ids, in order.
@@ -89,9 +92,12 @@ class Put(Generic[P, R]):
             raise BadValueError("put_many takes no unique key: it would put one job of them")
         task = self._task
         encode = task.parameters.encode
-        return task.app.sink.put_many(
+        job_ids = task.app.sink.put_many(
             task, (encode(_arguments(task, one), {}) for one in calls), self._terms
         )
+        if task.app.middleware:
+            task.app.tell_put(task, *job_ids)
+        return job_ids
 
     @overload
     def submit(
@@ -107,9 +113,11 @@ class Put(Generic[P, R]):
         """
         if self._unique is not None:
             raise BadValueError("submit takes no unique key: the job that lives has its own reply")
-        return self._task.app.sink.submit(
-            self._task, self._task.parameters.encode(args, kwargs), self._terms
-        )
+        task = self._task
+        reply = task.app.sink.submit(task, task.parameters.encode(args, kwargs), self._terms)
+        if task.app.middleware:
+            task.app.tell_put(task, reply.id)
+        return reply
 
 
 class Task(Put[P, R]):
