@@ -21,6 +21,7 @@ from beanrow.protocol import commands
 from beanrow.protocol.commands import Command, read_deleted
 from beanrow.protocol.values import Job
 from beanrow.worker.async_line import AsyncLine
+from beanrow.worker.batch import Batch
 from beanrow.worker.keeper import limit_error, pause
 from beanrow.worker.outcome import TimeLimitExceeded
 from beanrow.worker.run import CURRENT, Run
@@ -50,6 +51,8 @@ class AsyncSlot:
         self.tasks = tasks
         self._only = next(iter(tasks.values())) if len(tasks) == 1 else None
         self._turns = Turns(tasks) if any(one.weight for one in tasks.values()) else None
+        most = None if self._only is None else self._only.batch
+        self._batch = None if most is None else Batch(most)
         self._schedules = [one.schedule for one in tasks.values() if one.schedule is not None]
         self._looked_at = -inf  # when the schedules were
         self._last: Run | None = None
@@ -78,7 +81,10 @@ class AsyncSlot:
                 line.watched = tuple(self.tasks)
                 self._first = True
                 line.stopping = self._shared.stopping.is_set()
-                await self._reserve(None)
+                if self._batch is None:
+                    await self._reserve(None)
+                else:
+                    self._worker.begin(self, self._serve_batches(line, self._batch))
                 return
             except BeanstalkError as error:
                 if self.line is not None:
@@ -109,6 +115,40 @@ class AsyncSlot:
         else:
             line.refused = None
             self._reserved(await _carried(turns.next(line, finish), line))
+
+    async def _serve_batches(self, line: AsyncLine, batch: Batch) -> None:
+        """Run the jobs that one connection gets, a batch at a time."""
+        try:
+            while not line.stopping:
+                jobs, refused = await _carried(batch.fetch(), line)
+                self._lose(refused)
+                if not (line.half_closed or line.stopping):  # what came too late goes back
+                    await self._run_batch(line, batch, jobs)
+            self._end()
+        except BeanstalkError:
+            self._lose(batch.forget())
+            line.close()
+            self._worker.begin(self, self.open())
+        finally:
+            batch.forget()
+
+    async def _run_batch(self, line: AsyncLine, batch: Batch, jobs: list[Job]) -> None:
+        """Run the jobs of a batch; once the slot is to stop, say what is done, start no other."""
+        gone: set[int] = set()
+        for place, job in enumerate(jobs):
+            if line.stopping or batch.is_due():
+                left = [] if line.stopping else jobs[place:]
+                lost, refused = await _carried(batch.say_ends(left), line)
+                gone |= lost
+                self._lose(refused)
+            if line.stopping:
+                return
+            if job.id not in gone:
+                finish = await self._handle(line, job)
+                if self._last is not None:
+                    batch.end(self._last, finish)
+        if line.stopping:
+            self._lose((await _carried(batch.say_ends(()), line))[1])
 
     async def _look_at_schedules(self, line: AsyncLine) -> None:
         """See now and then that each schedule has its token."""
@@ -146,14 +186,15 @@ class AsyncSlot:
     def _acknowledged(self, refused: Any) -> None:
         ending, self._ending = self._ending, None
         if ending is not None and isinstance(refused, BeanstalkError):
-            self._not_acknowledged(ending)
+            self._lose([ending])
 
-    def _not_acknowledged(self, run: Run) -> None:
-        """Count a job whose end the server did not take, or perhaps did not hear."""
-        if not run.lease_lost:
-            run.lose()
-            self._shared.counts.lost += 1
-            self._hooks.tell("on_lease_lost", run)
+    def _lose(self, runs: list[Run]) -> None:
+        """Count runs whose end the server did not take, or perhaps did not hear."""
+        for run in runs:
+            if not run.lease_lost:
+                run.lose()
+                self._shared.counts.lost += 1
+                self._hooks.tell("on_lease_lost", run)
 
     def _lost(self, _error: BeanstalkError) -> None:
         """Hear that the connection broke: a job that runs is somebody else's now.
@@ -286,10 +327,14 @@ class AsyncSlot:
         line, now = self.line, time.monotonic()
         if line is None or line.closed or now < run.touch_at or self.run is not run:
             return
-        asked = [] if run.ttr else [(commands.stats_job(run.id), lambda told: _learn(run, told))]
         touch = (commands.touch(run.id), lambda told: _touched(run, told))
+        held = () if self._batch is None else self._batch.held
+        others = [(commands.touch(one), _nothing) for one in held if one != run.id]
+        asked = []
+        if not (run.ttr or others):  # each of several may have another one
+            asked = [(commands.stats_job(run.id), lambda told: _learn(run, told))]
         try:
-            line.say(*asked, touch)
+            line.say(*asked, touch, *others)
         except BeanstalkError:
             return  # closed under us; the loop has told the run
         run.touch_at = now + pause(run.ttr or 1, 0.0)
@@ -309,6 +354,10 @@ class AsyncSlot:
         except BeanstalkError:
             finish = None  # whoever gets it next will meet the same limit
         await self._go_on(finish)
+
+
+def _nothing(_told: Any) -> None:
+    """Leave the lease of a job that waits to be told when its end is said."""
 
 
 def _learn(run: Run, told: Any) -> None:
