@@ -128,17 +128,23 @@ def served_by(host: str, port: int) -> int | None:
 class OurServer:
     """Our server on a free loopback port, until `stop` or the end of the `with` block.
 
-    Extra arguments are its flags, as for `Daemon`; `environment` replaces the process's own.
+    Extra arguments are its flags, as for `Daemon`; `environment` replaces the process's own, and
+    `module` is what is run, a server with something planted in it.
     """
 
-    def __init__(self, *args: str, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *args: str,
+        environment: dict[str, str] | None = None,
+        module: str = "beanrow.server",
+    ) -> None:
         self.host = HOST
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed by stop)
         self.process = subprocess.Popen(
             [
                 sys.executable,
                 "-m",
-                "beanrow.server",
+                module,
                 "-p",
                 "0",
                 "--announce",

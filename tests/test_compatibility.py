@@ -283,6 +283,106 @@ def test_a_half_close_is_noticed_at_once(our_server: OurServer, connect: Connect
         assert said == answers + [b"USING default\r\n"] * behind.count(b"list")
 
 
+# -- what a restart leaves ---------------------------------------------------------------------
+
+
+Start = Callable[..., Server]
+
+
+def after_a_kill(
+    start: Start, connect: Connect, directory: Path, before: list[bytes], then: list[bytes]
+) -> list[bytes]:
+    """Say something, kill the server, start it on the same directory, and ask."""
+    directory.mkdir()
+    server = start("-b", str(directory))
+    peer = connect(server)
+    for request in before:
+        peer.converse(request)
+    os.kill(server.pid, signal.SIGKILL)
+    assert peer.reply() == b""
+    again = connect(start("-b", str(directory)))
+    return [again.converse(request) for request in then]
+
+
+def test_a_restart_keeps_all_that_a_job_and_a_tube_are(
+    start_daemon: Start, start_ours: Start, connect: Connect, tmp_path: Path
+) -> None:
+    before = [
+        *(b"use a\r\n", b"watch a\r\n", b"put 5 0 60 1\r\nx\r\n", b"put 7 0 60 1\r\ny\r\n"),
+        *(b"reserve\r\n", b"release 1 99 0\r\n", b"reserve\r\n", b"bury 2 3\r\n"),
+        b"pause-tube a 100\r\n",
+    ]
+    then = [b"stats-job 1\r\n", b"stats-job 2\r\n", b"stats-tube a\r\n"]
+
+    def told(start: Start, name: str) -> list[str]:
+        released, buried, tube = after_a_kill(start, connect, tmp_path / name, before, then)
+        return [
+            *(stat(released, key) for key in ("pri", "releases", "reserves")),
+            stat(buried, "buries"),
+            *(stat(tube, key) for key in ("total-jobs", "pause", "cmd-pause-tube")),
+        ]
+
+    assert told(start_daemon, "theirs") == ["5", "0", "0", "2", "0", "0", "0"]
+    assert told(start_ours, "ours") == ["99", "1", "1", "1", "2", "100", "1"]
+
+
+@pytest.mark.parametrize("size", [65534, 65535])
+def test_a_large_body_does_not_end_the_replay(
+    start_daemon: Start, start_ours: Start, connect: Connect, tmp_path: Path, size: int
+) -> None:
+    large = b"put 0 0 60 %d\r\n" % size + b"x" * size + b"\r\n"
+    then = [b"peek 1\r\n", b"peek 2\r\n"]
+    found = after_a_kill(start_daemon, connect, tmp_path / "theirs", [large, PUT], then)
+    assert found == [b"NOT_FOUND\r\n"] * 2
+    found = after_a_kill(start_ours, connect, tmp_path / "ours", [large, PUT], then)
+    assert [reply[:7] for reply in found] == [b"FOUND 1", b"FOUND 2"]
+
+
+def test_an_id_is_not_given_out_again(
+    start_daemon: Start, start_ours: Start, connect: Connect, tmp_path: Path
+) -> None:
+    for start, name, last in ((start_daemon, "theirs", b"1"), (start_ours, "ours", b"2")):
+        directory = tmp_path / name
+        directory.mkdir()
+        for requests in ([PUT, b"delete 1\r\n"], []):  # two, until the old file is gone
+            server = start("-b", str(directory))
+            peer = connect(server)
+            for request in requests:
+                peer.converse(request)
+            os.kill(server.pid, signal.SIGKILL)
+            assert peer.reply() == b""
+        assert connect(start("-b", str(directory))).converse(PUT) == b"INSERTED %b\r\n" % last
+
+
+@pytest.mark.daemon
+def test_a_reply_waits_for_the_disk_unless_told_otherwise() -> None:
+    path = find_daemon()
+    assert path is not None
+    told = subprocess.run([path, "-h"], capture_output=True, text=True, check=False)
+    assert "default is 50ms" in told.stdout + told.stderr
+    assert "before each reply (the default)" in " ".join(run_ours("-h").stdout.split())
+
+
+def test_s_bounds_the_whole_journal(start_daemon: Start, start_ours: Start, tmp_path: Path) -> None:
+    """And not one file; told in either case as binlog-max-size."""
+    sizes = {}
+    for start, name in ((start_daemon, "theirs"), (start_ours, "ours")):
+        directory = tmp_path / name
+        directory.mkdir()
+        start("-b", str(directory), "-s", "1000000")
+        sizes[name] = sum(file.stat().st_size for file in directory.iterdir())
+    assert sizes["ours"] < 1_000_000 <= sizes["theirs"]
+
+
+def test_a_binlog_of_the_daemon_is_not_taken_over(start_daemon: Start, tmp_path: Path) -> None:
+    start_daemon("-b", str(tmp_path))
+    ended = run_ours("-p", "0", "-b", str(tmp_path))
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert str(tmp_path) in line
+    assert "beanrow journal import" in line
+
+
 # -- how it is started and ended ---------------------------------------------------------------
 
 
@@ -302,14 +402,6 @@ def run_daemon(*flags: str) -> str:
         process.terminate()
         assert process.stderr is not None
         return process.stderr.read()
-
-
-def test_a_journal_is_refused_until_there_is_one(tmp_path: Path) -> None:
-    ended = run_ours("-p", "0", "-b", str(tmp_path))
-    assert ended.returncode == 1
-    (line,) = ended.stderr.splitlines()
-    assert f"-b {tmp_path}" in line
-    assert "no journal" in line
 
 
 @pytest.mark.daemon
@@ -368,10 +460,11 @@ def test_warns_where_others_can_reach_it(
         assert (warning in told) if warning else told == ""
 
 
-def close_listeners(server: RunningServer, ready: Callable[[], object]) -> None:
+def close_listeners(server: RunningServer, ready: Callable[[], object]) -> bool:
     """In place of `Server.run`: end at once."""
     server._loop.stop()
     server._loop.run()
+    return True
 
 
 @pytest.mark.daemon

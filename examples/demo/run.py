@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from beanrow import BeanstalkError, Client, NotFoundError, TubeStats
+from beanrow import BeanstalkError, Client, ConnectionLostError, NotFoundError, TubeStats
 from examples.demo.accounting import Account, Report, ServerSide, find_problems, settle
 from examples.demo.processes import Crew, WebSite
 from examples.put_urls import TUBE, put_urls
@@ -24,6 +24,8 @@ from examples.put_urls import TUBE, put_urls
 __all__ = ["JobsLeftError", "Progress", "Run", "StalledError", "StoppedError", "TubeTakenError"]
 
 STALL_SECONDS = 30
+ASK_SECONDS = 1
+ANSWER_SECONDS = 3  # for a server on this machine or near, and for one that begins again
 REMOVE_SECONDS = 5
 LOOK_SECONDS = 0.1
 
@@ -85,7 +87,7 @@ class Run:
         stop: threading.Event,
         show: Callable[[Progress, Crew], None],
     ) -> None:
-        self._client = Client(address)
+        self._client = Client(address, timeout=ANSWER_SECONDS)
         self._client.connect()
         self._address = address
         self._urls = site.urls
@@ -155,18 +157,28 @@ class Run:
 
     def _follow(self, crew: Crew) -> None:
         """Take in reports until every worker has left."""
-        heard = time.monotonic()
+        heard = asked = time.monotonic()
         while True:
             is_running = crew.is_running  # asked first: what it said last is read after that
             if self._look(crew, LOOK_SECONDS):
-                heard = time.monotonic()
+                heard = asked = time.monotonic()
             elif not is_running:
                 return
+            elif time.monotonic() > asked + ASK_SECONDS:
+                self._ask_server()
+                asked = time.monotonic()
             elif time.monotonic() > heard + STALL_SECONDS:
                 raise StalledError(
                     f"no worker has reported anything for {STALL_SECONDS} s; is tube {TUBE} on "
                     f"{self._address} paused, or does somebody else reserve from it?"
                 )
+
+    def _ask_server(self) -> None:
+        """See that the server is there: the workers would wait for it longer than people do."""
+        try:
+            self._client.stats_tube(TUBE)
+        except ConnectionLostError as error:
+            raise StalledError(f"the queue server is gone: {error}") from error
 
     def _look(self, crew: Crew, wait: float) -> bool:
         """Take in the next report and show the progress; tells whether there was a report."""

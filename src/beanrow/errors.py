@@ -18,6 +18,7 @@
     ├── BadTypeError              a value of the wrong type; also a TypeError
     ├── ClientClosedError         the client was closed by its own program: .outcome
     ├── BatchError                some items of a batch failed: .results
+    ├── JournalError              a journal that cannot be used
     ├── ConnectionLostError       also a ConnectionError: .outcome
     │   ├── ConnectFailedError    nothing answers at the address
     │   ├── CommandTimeoutError   no reply in time; also a TimeoutError
@@ -56,6 +57,7 @@ __all__ = [
     "InternalError",
     "JobLost",
     "JobTooBigError",
+    "JournalError",
     "NotFoundError",
     "NotIgnoredError",
     "Outcome",
@@ -226,6 +228,10 @@ class BatchError(BeanstalkError):
             f"{what}: {len(failed)} of {len(results)} failed, the first one with: {failed[0]}"
         )
         self.results = results
+
+
+class JournalError(BeanstalkError):
+    """A journal cannot be used: taken, foreign, too new, or not to be read or written."""
 
 
 class ConnectionLostError(BeanstalkError, ConnectionError):

@@ -109,6 +109,19 @@ def test_an_address_is_written_as_it_is_read(text: str) -> None:
     assert str(read_address(text)) == text
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("queue:7", "unix:/run/queue.sock", "embedded:", "beanstalks://[::1]:7"),
+        "beanstalk://queue:7?token=/a/b%20c%26",
+        "beanstalks://queue:7?ca=/ca&cert=/cert&key=/key&token=/token",
+    ],
+)
+def test_an_address_can_be_written_whole(text: str) -> None:
+    address = read_address(text)
+    assert read_address(address.url) == address
+
+
 def test_over_a_unix_socket(tmp_path: Path) -> None:
     path = tmp_path / "queue.sock"
     with OurServer("-l", f"unix:{path}"), Client(f"unix:{path}") as client:

@@ -39,7 +39,10 @@ def one_line(result: subprocess.CompletedProcess[str]) -> str:
 @pytest.mark.parametrize(
     ("args", "told"),
     [
-        (["-b", "/tmp/x"], "no journal"),
+        (["-b", "/dev/null", "-p", "0"], "/dev/null"),
+        (["-b", "/no/such/place", "-p", "0"], "/no/such/place"),
+        (["--fsync", "sometimes"], "--fsync"),
+        (["-f", "-1"], "-f"),
         (["-p", "x"], "-p"),
         (["-p", "99999"], "65535"),
         (["-z", "-1"], "-z"),
@@ -72,11 +75,25 @@ def test_the_version_and_the_help() -> None:
     assert run("-v").stdout.startswith("beanrow ")
     told = run("-h").stdout
     assert all(
-        flag in told for flag in ("-l", "-p", "-b", "-f", "-F", "-s", "-u", "-z", "-v", "-V")
+        flag in told
+        for flag in (
+            "-l",
+            "-p",
+            "-b",
+            "--data",
+            "--fsync",
+            "-f",
+            "-F",
+            "-s",
+            "-u",
+            "-z",
+            "-v",
+            "-V",
+        )
     )
 
 
-def test_the_flags_that_need_no_journal_are_taken(start_ours: Callable[..., OurServer]) -> None:
+def test_the_flags_of_a_journal_are_taken_without_one(start_ours: Callable[..., OurServer]) -> None:
     server = start_ours("-f", "50", "-F", "-s", "4096", "-V", "-z", "10")
     assert "listening on 127.0.0.1:" in server.told()
     with Talk(server) as talk:

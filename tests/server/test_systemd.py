@@ -167,7 +167,7 @@ def test_the_flags_of_the_deployment_are_those_of_the_program(where: str) -> Non
         words = flags_in_dockerfile()
     flags = words[words.index("beanrow.server") + 1 :]
     options = _parser("test").parse_args(flags)
-    assert options.journal, "the default keeps its data"
+    assert options.data, "the default keeps its data"
 
 
 def test_the_container_does_not_run_as_root() -> None:

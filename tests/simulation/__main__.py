@@ -1,4 +1,4 @@
-"""Live through random histories: ``python -m tests.simulation --seeds 0:1000``."""
+"""Live through random histories, each seed without and with a journal: ``python -m tests.simulation --seeds 0:1000``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 import time
 
 from tests.differential.__main__ import seeds
+from tests.simulation.kept import KeptSimulation
 from tests.simulation.simulation import HistoryError, Simulation
 
 STEPS = 250
@@ -26,11 +27,12 @@ def main() -> int:
     for seed in options.seeds:
         try:
             Simulation(seed).run(options.steps)
+            KeptSimulation(seed).run(options.steps)
         except HistoryError as error:
             print(f"{error}\nseed {seed} fails; to repeat it:")  # noqa: T201
             print(f"    {command(seed, options.steps)}")  # noqa: T201
             return 1
-    count, seconds = len(options.seeds), time.monotonic() - start
+    count, seconds = 2 * len(options.seeds), time.monotonic() - start
     print(  # noqa: T201
         f"{count} histories, {count * options.steps} steps: nothing found "
         f"({count * options.steps / seconds:.0f} steps/s)"

@@ -7,6 +7,7 @@ from collections.abc import Collection
 
 from beanrow.engine.engine import Engine
 from beanrow.engine.job import BURIED, DELAYED, READY, RESERVED
+from beanrow.engine.recording import RecordingEngine
 from beanrow.engine.session import Session
 from beanrow.engine.tube import Tube
 from beanrow.protocol.values import URGENT_PRIORITY
@@ -18,6 +19,9 @@ def check(engine: Engine, sessions: Collection[Session]) -> None:
     _check_waiters(engine, sessions)
     _check_counters(engine, sessions)
     _check_tubes(engine)
+    if isinstance(engine, RecordingEngine):
+        size = sum(len(job.body) + len(job.tube.name) for job in engine.jobs.values())
+        _demand(engine.size == size, "the size of all jobs")
     for tube in engine.tubes.values():
         _check_tube(engine, tube, sessions)
 
@@ -72,6 +76,8 @@ def _check_tubes(engine: Engine) -> None:
         _demand(tube.place == place, f"the place of {tube}")
         _demand(engine.tubes[tube.name] is tube, f"the name of {tube}")
         needed = tube.jobs or tube.using or tube.watching or tube.name == "default"
+        if isinstance(engine, RecordingEngine):
+            needed = needed or tube.paused_until  # which outlives a restart
         _demand(bool(needed), f"{tube} is gone when nobody needs it")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -79,6 +80,8 @@ class Model:
         self.started = now
         self.max_job_size = max_job_size
         self.draining = False
+        self.has_room = True  # of a journal, which the model has none of: its driver says
+        self.file_of: Callable[[int], int] = no_file
         self.jobs: list[ModelJob] = []
         self.tubes = [ModelTube("default")]
         self.peers: dict[int, ModelPeer] = {}
@@ -224,6 +227,7 @@ class Model:
         for job in self.jobs_of(name, "delayed"):
             if job.deadline <= now:
                 self.into(job, "ready", now)
+        self.drop_tube(name)  # its pause was all that kept it since a restart
 
     # -- connections --------------------------------------------------------------
 
@@ -260,6 +264,8 @@ class Model:
         self.ids_used += 1
         if self.draining:
             return replies.DRAINING
+        if not self.has_room:
+            return replies.OUT_OF_MEMORY
         job = ModelJob(self.ids_used, peer.used, *request, created=now)
         job.ttr = max(1, job.ttr)
         self.jobs.append(job)
@@ -406,6 +412,8 @@ class Model:
         tube.pause = request.delay
         tube.paused_until = now + request.delay * SECOND if request.delay else 0
         self.settle(now)
+        if not tube.paused_until:
+            self.drop_tube(tube.name)
         return replies.PAUSED
 
     def stats(self, number: int, peer: ModelPeer, request: object, now: int) -> bytes:
@@ -429,10 +437,6 @@ class Model:
             current_waiting=len(self.waiting()),
             total_connections=self.total_connections,
             uptime=(now - self.started) // SECOND,
-            binlog_oldest_index=0,
-            binlog_current_index=0,
-            binlog_records_migrated=0,
-            binlog_records_written=0,
             draining=self.draining,
         )
         return replies.ok(figures.write())
@@ -473,7 +477,7 @@ class Model:
             **{name: getattr(job, name) for name in same + counts},
             age=(now - job.created) // SECOND,
             time_left=seconds_left(job.deadline, now) if timed else 0,
-            file=0,
+            file=self.file_of(job.id),
         )
         return replies.ok(figures.write())
 
@@ -505,6 +509,10 @@ def replace(things: list[T], gone: T) -> None:
     last = things.pop()
     if last != gone:
         things[things.index(gone)] = last
+
+
+def no_file(_job_id: int) -> int:
+    return 0
 
 
 def found(jobs: list[ModelJob]) -> bytes:

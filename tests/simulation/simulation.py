@@ -116,7 +116,10 @@ class Simulation:
             if ends:
                 self._tick(max(self._now, ends[-1]))
             return
-        end = self._now + round(pick.choice([1, 1000, SECOND // 3, SECOND, pick.uniform(0, 3e9)]))
+        pause = pick.choice([1, 1000, SECOND // 3, SECOND, pick.uniform(0, 3e9)])
+        self._pass_time_until(self._now + round(pause))
+
+    def _pass_time_until(self, end: int) -> None:
         while (due := self._engine.next_deadline()) is not None and due <= end:
             self._tick(max(self._now, due))
         self._tick(end)
@@ -210,7 +213,7 @@ class Simulation:
         if kind in FOR_HOLDERS and holders and self._random.random() < 0.8:
             number = self._random.choice(holders)
         request = self._request(number, kind)
-        self._tell(f"{number} asks {request}")
+        self._tell(f"{number} asks {request}"[:150])
         session = self._sessions[number]
         self._asked[number] = request
         reply = self._engine.execute(session, request, self._now)

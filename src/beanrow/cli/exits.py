@@ -6,7 +6,13 @@ from enum import IntEnum
 
 import click
 
-from beanrow.errors import BadTypeError, BadValueError, ConnectionLostError, NotFoundError
+from beanrow.errors import (
+    BadTypeError,
+    BadValueError,
+    ConnectionLostError,
+    JournalError,
+    NotFoundError,
+)
 
 __all__ = ["CODES", "Exit", "NothingThereError", "exit_code", "no_job", "one_line"]
 
@@ -18,6 +24,7 @@ Exit codes:
   3    server not reachable, or the connection to it lost
   4    the server refused, or gave an answer that cannot be read
   5    the output could not be written (closed pipe, full disk)
+  6    a journal is damaged, in use, or none
   130  Ctrl-C
 'serve' ends with 0 when it is told to stop, and with 1 when it cannot start.
 """
@@ -32,6 +39,7 @@ class Exit(IntEnum):
     NO_SERVER = 3
     REFUSED = 4
     OUTPUT = 5
+    DAMAGED = 6
 
 
 class NothingThereError(Exception):
@@ -49,6 +57,8 @@ def exit_code(error: Exception) -> Exit:
         return Exit.NOTHING
     if isinstance(error, (click.ClickException, BadValueError, BadTypeError)):
         return Exit.USAGE
+    if isinstance(error, JournalError):
+        return Exit.DAMAGED
     if isinstance(error, ConnectionLostError):  # also an OSError, so before it
         return Exit.NO_SERVER
     return Exit.OUTPUT if isinstance(error, OSError) else Exit.REFUSED

@@ -101,7 +101,7 @@ def _chosen_server(ctx: click.Context, param: click.Parameter, value: Address | 
 @contextmanager
 def connected(server: Address) -> Iterator[Client]:
     """Open a client. It tells a buried job by what it returns, and nowhere else."""
-    client = Client(str(server), on_buried_job=_leave_to_the_caller)
+    client = Client(server.url, on_buried_job=_leave_to_the_caller)
     try:
         client.connect()
     except ConnectFailedError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from beanrow.cli.exits import CODES, Exit, NothingThereError, exit_code, one_line
+from beanrow.cli.journal import journal
 from beanrow.cli.move import move
 from beanrow.cli.options import SERVER
 from beanrow.cli.output import give_up_output
@@ -46,7 +47,7 @@ def _beanrow(ctx: click.Context, server: Address | None) -> None:
     ctx.obj = server
 
 
-for _verb in (put, reserve, peek, move, stats, tubes, serve, work):
+for _verb in (put, reserve, peek, move, stats, tubes, serve, work, journal):
     _beanrow.add_command(_verb)
 
 

@@ -15,12 +15,14 @@ _PLAIN = "beanstalk://"
 _TLS = "beanstalks://"
 _FORMS = (
     "allowed are host:port, host, :port, [::1]:port, beanstalk://host:port, "
-    "beanstalks://host:port?ca=FILE&cert=FILE&key=FILE (TLS), unix:/path and embedded:"
+    "beanstalks://host:port?ca=FILE&cert=FILE&key=FILE (TLS), either with ?token=FILE, "
+    "unix:/path and embedded:"
 )
 _TCP = re.compile(
     r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<host>[^\s:/@?#\[\]]*))(?::(?P<port>[0-9]+))?"
 )
-_TLS_FILES = ("ca", "cert", "key")
+_TLS_FILES = ("ca", "cert", "key", "token")
+_PLAIN_FILES = ("token",)
 
 
 class Address(NamedTuple):
@@ -30,6 +32,7 @@ class Address(NamedTuple):
     With ``tls`` the connection is encrypted: ``ca`` is a file of the authorities that
     may vouch for the server (empty: those of the system), ``cert`` and ``key`` are files
     of the client's own certificate and its key (``key`` empty: it is in ``cert``).
+    ``token`` is a file with the token that the server knows this client by.
     """
 
     host: str = ""
@@ -40,6 +43,7 @@ class Address(NamedTuple):
     ca: str = ""
     cert: str = ""
     key: str = ""
+    token: str = ""
 
     def __str__(self) -> str:
         if self.embedded:
@@ -49,13 +53,26 @@ class Address(NamedTuple):
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{_TLS if self.tls else ''}{host}:{self.port}"
 
+    @property
+    def url(self) -> str:
+        """The address whole, with its files: what ``read_address`` reads back."""
+        files = {name: getattr(self, name) for name in _TLS_FILES if getattr(self, name)}
+        if not files:
+            return str(self)
+        from urllib.parse import quote, urlencode
+
+        scheme = "" if self.tls else _PLAIN
+        return f"{scheme}{self}?{urlencode(files, quote_via=quote)}"
+
 
 def read_address(text: str | None = None) -> Address:
     """Read an address as people write it.
 
     ``host:port``, ``host`` (port 11300), ``:port`` (localhost), ``[::1]:port``, each
     also with ``beanstalk://`` before it, or ``beanstalks://`` for TLS with the files of
-    ``Address`` behind a ``?`` (their names as in any URL: a blank is ``%20``);
+    ``Address`` behind a ``?`` (their names as in any URL: a blank is ``%20``), ``token``
+    in either form. A token itself is never part of an address: addresses are seen in
+    process lists, logs and errors.
     ``unix:/path`` or ``unix:///path``; ``embedded:``. None stands for the environment's
     BEANSTALKD_URL, and without it for ``localhost:11300``. BadValueError for anything else.
     """
@@ -68,9 +85,9 @@ def read_address(text: str | None = None) -> Address:
     if text.startswith("unix:"):
         return _unix_address(text)
     if text.startswith(_TLS):
-        return _tls_address(text)
+        return _url_address(text, _TLS, _TLS_FILES)
     if text.startswith(_PLAIN):
-        return _tcp_address(text, text.removeprefix(_PLAIN).removesuffix("/"))
+        return _url_address(text, _PLAIN, _PLAIN_FILES)
     return _tcp_address(text, text)
 
 
@@ -85,22 +102,22 @@ def _unix_address(text: str) -> Address:
     return Address(path=path)
 
 
-def _tls_address(text: str) -> Address:
+def _url_address(text: str, scheme: str, known: tuple[str, ...]) -> Address:
     from urllib.parse import parse_qsl
 
-    place, _, query = text.removeprefix(_TLS).partition("?")
+    place, _, query = text.removeprefix(scheme).partition("?")
     files: dict[str, str] = {}
     try:
         for name, file in parse_qsl(query, strict_parsing=True) if query else ():
-            if name not in _TLS_FILES or name in files:
-                raise ValueError(f"{name!r} is not one of {', '.join(_TLS_FILES)}, each once")
+            if name not in known or name in files:
+                raise ValueError(f"{name!r} is not one of {', '.join(known)}, each once")
             files[name] = file
         if "key" in files and "cert" not in files:
             raise ValueError("key without the cert that it belongs to")
     except ValueError as error:
         raise BadValueError(f"cannot read the address {text!r}: {error}; {_FORMS}") from None
     at = _tcp_address(text, place.removesuffix("/"))
-    return Address(at.host, at.port, tls=True, **files)  # type: ignore[arg-type]  # all of them str
+    return Address(at.host, at.port, tls=scheme == _TLS, **files)  # type: ignore[arg-type]  # all str
 
 
 def _tcp_address(text: str, place: str) -> Address:

@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from beanrow.client.address import Address, read_address
 from beanrow.client.line import Line
 from beanrow.client.state import BROKE, State
-from beanrow.client.wire import connect_failed, tls_context
+from beanrow.client.wire import connect_failed, introduction, tls_context
 from beanrow.errors import ClientClosedError, ConnectFailedError, NotFoundError
 from beanrow.protocol import commands
+from beanrow.protocol.authentication import check_auth
 from beanrow.protocol.commands import Command
 
 if TYPE_CHECKING:
@@ -141,9 +142,19 @@ class Lines:
         except (OSError, UnicodeError) as error:
             raise connect_failed(address, error) from error
         self._lines.add(line)
+        if address.token:
+            await self._introduce(line, address)
         self.outage = False
         self._review_later()
         return line
+
+    async def _introduce(self, line: Line, address: Address) -> None:
+        """Tell the server who this client is, before anything else is said over a line."""
+        try:
+            await line.submit_request(introduction(address), check_auth)
+        except BaseException:
+            self.end(line)
+            raise
 
     async def _server_address(self) -> Address:
         """Tell where the server is; start it if it is to be a child of ours."""

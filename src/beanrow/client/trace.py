@@ -32,6 +32,8 @@ class Trace:
 
 
 def _shown(message: bytes) -> str:
+    if message.startswith(b"auth "):
+        return "auth ..."  # a token is a secret
     end = message.find(b"\r\n")
     line = message[:end].decode("ascii", "backslashreplace")
     size = len(message) - end - 4

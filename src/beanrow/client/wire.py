@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 from beanrow.client.address import Address
 from beanrow.errors import BadValueError, ConnectFailedError
+from beanrow.protocol.authentication import auth_request, check_auth
 
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["Wire", "connect_failed", "open_wire", "prepare", "tls_context"]
+__all__ = ["Wire", "connect_failed", "introduction", "open_wire", "prepare", "tls_context"]
 
+_MOST_ANSWER = 64
+"""Bytes of an answer to ``auth``; the server says nothing else before it is asked."""
 _LOOK = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
 """How to see what came in without taking it and without waiting."""
 
@@ -113,17 +116,22 @@ class _TlsWire(Wire):
 def open_wire(address: Address, timeout: float, tls: ssl.SSLContext | None) -> Wire:
     """Connect to a server within ``timeout`` seconds; ConnectFailedError if that fails.
 
-    ``tls`` is what ``tls_context`` gives for this address.
+    ``tls`` is what ``tls_context`` gives for this address. A server that does not know the
+    token of the address raises ForbiddenError.
     """
     end = time.monotonic() + timeout
     try:
         sock = _connected(address, end)
         try:
-            if tls is None:
-                sock.settimeout(None)
-                return Wire(sock)
-            sock.settimeout(_left(end))
-            return _TlsWire(tls.wrap_socket(sock, server_hostname=address.host))
+            if tls is not None:
+                sock.settimeout(_left(end))
+                sock = tls.wrap_socket(sock, server_hostname=address.host)
+            if address.token:
+                _introduce(sock, address, end)
+            if tls is not None:
+                return _TlsWire(sock)
+            sock.settimeout(None)
+            return Wire(sock)
         except BaseException:
             sock.close()
             raise
@@ -134,6 +142,34 @@ def open_wire(address: Address, timeout: float, tls: ssl.SSLContext | None) -> W
         ) from error
     except (OSError, UnicodeError) as error:
         raise connect_failed(address, error) from error
+
+
+def introduction(address: Address) -> bytes:
+    """Write the request that tells who this client is, by the token that is in its file now.
+
+    BadValueError if there is none.
+    """
+    try:
+        with open(address.token, encoding="ascii") as file:
+            return auth_request(file.read().strip())
+    except (OSError, ValueError) as error:
+        problem = error.strerror if isinstance(error, OSError) else error
+        raise BadValueError(f"cannot use the token in {address.token}: {problem}") from None
+
+
+def _introduce(sock: socket.socket, address: Address, end: float) -> None:
+    """Say it, and wait for the answer: nothing else is said before."""
+    request = introduction(address)
+    sock.settimeout(_left(end))
+    sock.sendall(request)
+    reply = b""
+    while not reply.endswith(b"\n"):
+        sock.settimeout(_left(end))
+        data = sock.recv(_MOST_ANSWER - len(reply))
+        if not data:
+            raise ConnectionError("the server ended the connection at the token")
+        reply += data
+    check_auth(request, reply)
 
 
 def connect_failed(address: Address, error: Exception) -> ConnectFailedError:

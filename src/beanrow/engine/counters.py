@@ -21,9 +21,10 @@ __all__ = ["Counters", "HostFacts", "job_stats", "server_stats", "tube_stats"]
 
 
 class HostFacts(NamedTuple):
-    """What ``stats`` tells of the process and the machine; the engine cannot know it.
+    """What ``stats`` tells of the process, its journal and the machine.
 
-    ``rusage_utime`` and ``rusage_stime`` are seconds of CPU, ``binlog_max_size`` bytes.
+    The engine cannot know it. ``rusage_utime`` and ``rusage_stime`` are seconds of CPU,
+    ``binlog_max_size`` bytes.
     """
 
     pid: int = 0
@@ -35,6 +36,10 @@ class HostFacts(NamedTuple):
     os: str = ""
     platform: str = ""
     binlog_max_size: int = 0
+    binlog_oldest_index: int = 0
+    binlog_current_index: int = 0
+    binlog_records_migrated: int = 0
+    binlog_records_written: int = 0
 
 
 class Counters:
@@ -112,10 +117,10 @@ def server_stats(engine: Engine, host: HostFacts, now: int) -> ServerStats:
         rusage_utime=host.rusage_utime,
         rusage_stime=host.rusage_stime,
         uptime=(now - engine.started) // SECOND,
-        binlog_oldest_index=0,
-        binlog_current_index=0,
-        binlog_records_migrated=0,
-        binlog_records_written=0,
+        binlog_oldest_index=host.binlog_oldest_index,
+        binlog_current_index=host.binlog_current_index,
+        binlog_records_migrated=host.binlog_records_migrated,
+        binlog_records_written=host.binlog_records_written,
         binlog_max_size=host.binlog_max_size,
         draining=engine.draining,
         id=host.id,
@@ -162,7 +167,7 @@ def job_stats(job: Job, now: int) -> JobStats:
         delay=job.delay,
         ttr=job.ttr,
         time_left=_time_left(job.deadline, now) if timed else 0,
-        file=0,
+        file=job.file,
         reserves=job.reserves,
         timeouts=job.timeouts,
         releases=job.releases,

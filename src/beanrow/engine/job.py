@@ -23,8 +23,9 @@ DELETED: Final = "deleted"
 class Job:
     """One job. ``delay`` and ``ttr`` in seconds, ``created`` and ``deadline`` in nanoseconds.
 
-    ``deadline`` is when the delay of a delayed or the ttr of a reserved job ends, and
-    means nothing in the other states.
+    ``deadline`` is when the delay of a delayed or the ttr of a reserved job ends. Of a buried
+    job it is its place among the burials, and it means nothing in a ready one. ``file`` is the
+    number of the journal's file that holds the job, 0 without a journal.
     """
 
     __slots__ = (
@@ -33,6 +34,7 @@ class Job:
         "created",
         "deadline",
         "delay",
+        "file",
         "holder",
         "id",
         "kicks",
@@ -57,6 +59,7 @@ class Job:
         self.created = created
         self.state: State = READY
         self.deadline = 0
+        self.file = 0
         self.holder: Session | None = None
         self.reserves = self.timeouts = self.releases = self.buries = self.kicks = 0
 

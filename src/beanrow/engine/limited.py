@@ -17,12 +17,14 @@ from typing import NamedTuple
 from beanrow.engine.counters import HostFacts
 from beanrow.engine.engine import Engine
 from beanrow.engine.job import Job
+from beanrow.engine.recording import RecordingEngine
+from beanrow.engine.records import TubeRecord
 from beanrow.engine.session import Session
 from beanrow.engine.tube import Tube
 from beanrow.protocol import replies, requests
 from beanrow.protocol.values import MAX_JOB_SIZE
 
-__all__ = ["JOB_OVERHEAD", "UNBOUNDED", "LimitedEngine", "Room"]
+__all__ = ["JOB_OVERHEAD", "UNBOUNDED", "LimitedEngine", "LimitedRecordingEngine", "Room"]
 
 JOB_OVERHEAD = 400
 """Bytes that a job is counted with besides its body; what it takes in memory is a little less."""
@@ -69,10 +71,13 @@ class LimitedEngine(Engine):
             return self._refuse(session)
         reply = super()._put(session, request, now)
         if reply[:8] == b"INSERTED":
-            self.memory += size + JOB_OVERHEAD
-            if self._bytes is not None:
-                self._bytes[tube] = self._bytes.get(tube, 0) + size
+            self._count(tube, size)
         return reply
+
+    def _count(self, tube: Tube, size: int) -> None:
+        self.memory += size + JOB_OVERHEAD
+        if self._bytes is not None:
+            self._bytes[tube] = self._bytes.get(tube, 0) + size
 
     def _refuse(self, session: Session) -> bytes:
         if not session.is_producer:
@@ -88,3 +93,15 @@ class LimitedEngine(Engine):
             if left > 0:  # a tube that is gone must not be kept by its count
                 self._bytes[job.tube] = left
         super()._forget(job)
+
+
+class LimitedRecordingEngine(LimitedEngine, RecordingEngine):
+    """Such a queue whose changes can be taken away and remembered."""
+
+    def restore(
+        self, jobs: dict[int, Job], tubes: dict[str, TubeRecord], next_id: int, now: int
+    ) -> None:
+        """Fill it with what was remembered, also where that is more than there is room for."""
+        super().restore(jobs, tubes, next_id, now)
+        for job in self.jobs.values():
+            self._count(job.tube, len(job.body))

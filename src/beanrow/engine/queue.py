@@ -37,6 +37,7 @@ class Queue:
         self.tube_order: list[Tube] = []
         self.counters = Counters()
         self._timers = Timers()
+        self._burials = 0
         self._default = self._tube("default")
 
     def tick(self, now: int) -> None:
@@ -177,6 +178,7 @@ class Queue:
     def _bury_job(self, job: Job) -> None:
         job.state = BURIED
         job.buries += 1
+        self._burials = job.deadline = self._burials + 1
         job.tube.buried[job.id] = job
         self.counters.buried += 1
 

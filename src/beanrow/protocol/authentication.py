@@ -7,13 +7,25 @@ from __future__ import annotations
 
 import re
 
-from beanrow.errors import BadReplyError, BadValueError, ForbiddenError, UnknownCommandError
+from beanrow.errors import (
+    ERROR_WORDS,
+    BadReplyError,
+    BadValueError,
+    CommandError,
+    ForbiddenError,
+    UnknownCommandError,
+)
 from beanrow.protocol import replies
 
 __all__ = ["auth_request", "check_auth"]
 
 _TOKEN = re.compile(r"[!-~]{1,200}")
 _SHOWN = "auth ..."
+_ADVICE: dict[type[CommandError], str] = {
+    ForbiddenError: "the server does not know this client's token",
+    UnknownCommandError: "this server knows no tokens: take ?token= out of the address, "
+    "or start the server with --rights",
+}
 
 
 def auth_request(token: str) -> bytes:
@@ -23,14 +35,14 @@ def auth_request(token: str) -> bytes:
     return b"auth %b\r\n" % token.encode()
 
 
-def check_auth(reply: bytes) -> None:
-    """Take the server's reply; ForbiddenError or UnknownCommandError if it is a refusal."""
+def check_auth(_request: bytes, reply: bytes) -> None:
+    """Take the whole reply to it; the error of its word if it is a refusal.
+
+    ForbiddenError if the token is not known, UnknownCommandError if the server knows nobody.
+    """
     if reply == replies.AUTHENTICATED:
         return
-    if reply == replies.FORBIDDEN:
-        raise ForbiddenError(_SHOWN, "the server does not know this client's token")
-    if reply == replies.UNKNOWN_COMMAND:
-        raise UnknownCommandError(
-            _SHOWN, "the server has no rights, so the address of this client must have no token"
-        )
-    raise BadReplyError(_SHOWN, reply)
+    error = ERROR_WORDS.get(reply.removesuffix(b"\r\n"))
+    if error is None:
+        raise BadReplyError(_SHOWN, reply)
+    raise error(_SHOWN, _ADVICE.get(error, ""))

@@ -11,9 +11,17 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple, NoReturn
 
-from beanrow.errors import BadValueError
+from beanrow.errors import BadValueError, JournalError
 from beanrow.protocol.values import MAX_JOB_SIZE
-from beanrow.server.flags import add_access, add_limits, add_operations, count, read_limits
+from beanrow.server.flags import (
+    add_access,
+    add_journal,
+    add_limits,
+    add_operations,
+    count,
+    read_data,
+    read_limits,
+)
 from beanrow.server.listeners import Place, is_loopback, listen_tcp, listen_unix, where
 from beanrow.server.log import Log
 from beanrow.server.server import Server
@@ -27,10 +35,6 @@ _MOST_JOB_SIZE = 1073741824
 """The largest -z, as in the daemon: 1 GiB."""
 
 
-_SEGMENT = 10485760
-"""The default -s, as in the daemon: 10 MiB."""
-
-
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, as a daemon's log wants it."""
 
@@ -39,7 +43,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = _Parser(prog=prog, description="Serve a beanstalk queue in memory.")
+    parser = _Parser(prog=prog, description="Serve a beanstalk queue.")
     parser.add_argument(
         "-l",
         metavar="ADDR",
@@ -50,14 +54,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "-p", metavar="PORT", dest="port", type=count, default=11300, help="default 11300"
     )
-    parser.add_argument("-b", metavar="DIR", dest="journal", help="refused: no journal yet")
-    parser.add_argument(
-        "-f", metavar="MS", dest="sync", type=count, help="taken, of no effect without -b"
-    )
-    parser.add_argument("-F", dest="never_sync", action="store_true", help="likewise")
-    parser.add_argument(
-        "-s", metavar="BYTES", dest="segment", type=count, default=_SEGMENT, help="likewise"
-    )
+    add_journal(parser)
     parser.add_argument("-u", metavar="USER", dest="user", help="become this user and its group")
     parser.add_argument(
         "-z",
@@ -86,6 +83,11 @@ class _Listeners(NamedTuple):
     inherited: list[socket.socket]
     tls: list[socket.socket]
     http: list[socket.socket]
+
+    def close(self) -> None:
+        """Close them all."""
+        for listener in self.own + self.inherited + self.tls + self.http:
+            listener.close()
 
 
 def _listen(prog: str, where: str, listen: Callable[[], socket.socket]) -> socket.socket:
@@ -128,8 +130,6 @@ def _become(user: str) -> None:
 
 def _prepare(prog: str, options: argparse.Namespace) -> _Listeners:
     """Do all that can fail; exits with one line that says what and why."""
-    if options.journal is not None:
-        sys.exit(f"{prog}: -b {options.journal}: this version has no journal; start without -b")
     if options.max_job_size > _MOST_JOB_SIZE:
         sys.exit(f"{prog}: -z {options.max_job_size}: at most {_MOST_JOB_SIZE} bytes")
     if options.port > 65535:
@@ -205,14 +205,19 @@ def main(arguments: list[str] | None = None, prog: str = "python -m beanrow.serv
         sys.exit(f"{prog}: {fault}")
     log = Log(as_json=options.log == "json")
     _warn(log, options, listeners)
-    server = Server(
-        listeners.own,
-        max_job_size=options.max_job_size,
-        segment=options.segment,
-        limits=read_limits(options),
-        log=log,
-        notifier=notifier,
-    )
+    try:
+        server = Server(
+            listeners.own,
+            max_job_size=options.max_job_size,
+            segment=options.segment,
+            data=read_data(options),
+            limits=read_limits(options),
+            log=log,
+            notifier=notifier,
+        )
+    except JournalError as error:
+        listeners.close()
+        sys.exit(f"{prog}: {error}")
     server.serve_queue(listeners.inherited)
     server.serve_http(listeners.http)
     try:
@@ -234,8 +239,7 @@ def main(arguments: list[str] | None = None, prog: str = "python -m beanrow.serv
             sys.stdout.write(f"{where((listeners.own + listeners.inherited)[0])}\n")
             sys.stdout.flush()
 
-    server.run(tell)
-    return 0
+    return 0 if server.run(tell) else 1
 
 
 if __name__ == "__main__":

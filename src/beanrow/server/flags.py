@@ -1,4 +1,4 @@
-"""The flags that the original daemon does not have: limits and operations."""
+"""The flags of the server that need more than a line: the journal, limits, access, operations."""
 
 from __future__ import annotations
 
@@ -7,10 +7,20 @@ from pathlib import Path
 
 from beanrow.engine.limited import JOB_OVERHEAD, Room
 from beanrow.engine.timers import SECOND
+from beanrow.journal.opening import DEFAULT_SIZE
 from beanrow.server.limits import Limits
 from beanrow.server.listeners import Place, read_place
+from beanrow.server.local import Data
 
-__all__ = ["add_access", "add_limits", "add_operations", "count", "read_limits"]
+__all__ = [
+    "add_access",
+    "add_journal",
+    "add_limits",
+    "add_operations",
+    "count",
+    "read_data",
+    "read_limits",
+]
 
 _OUT_OF_MEMORY = "a put beyond it is answered OUT_OF_MEMORY"
 
@@ -31,6 +41,57 @@ def _place(text: str) -> Place:
 
 
 _place.__name__ = "[ADDR:]PORT"
+
+
+def _milliseconds(text: str) -> int:
+    return count(text) * 1_000_000
+
+
+def _sync_policy(text: str) -> int | None:
+    """Read --fsync into nanoseconds; None is never."""
+    words = {"always": 0, "never": None}
+    return words[text] if text in words else _milliseconds(text)
+
+
+_milliseconds.__name__ = "number"
+_sync_policy.__name__ = "time to sync"
+
+
+def add_journal(parser: argparse.ArgumentParser) -> None:
+    """Add where jobs are kept, also in the daemon's words; ``read_data`` reads it."""
+    parser.add_argument(
+        "-b", "--data", metavar="DIR", type=Path, help="keep the jobs in this directory"
+    )
+    parser.add_argument(
+        "--fsync",
+        metavar="WHEN",
+        dest="sync_after",
+        type=_sync_policy,
+        default=0,
+        help="sync the journal: always, before each reply (the default); every so many "
+        "milliseconds; or never",
+    )
+    parser.add_argument(
+        "-f", metavar="MS", dest="sync_after", type=_milliseconds, help="as --fsync MS; 0 is always"
+    )
+    parser.add_argument(
+        "-F", dest="sync_after", action="store_const", const=None, help="as --fsync never"
+    )
+    parser.add_argument(
+        "-s",
+        metavar="BYTES",
+        dest="segment",
+        type=count,
+        default=DEFAULT_SIZE,
+        help=f"what the journal may take beyond twice its jobs (default {DEFAULT_SIZE})",
+    )
+
+
+def read_data(options: argparse.Namespace) -> Data | None:
+    """Give where jobs are to be kept, None if nowhere."""
+    if options.data is None:
+        return None
+    return Data(options.data, options.sync_after, options.segment)
 
 
 def add_limits(parser: argparse.ArgumentParser) -> None:

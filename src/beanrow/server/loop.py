@@ -6,7 +6,8 @@ server 3 to 5 times as fast as one send a reply; futures, tasks and streams for 
 command would cost more than the commands do.
 
 Laws:
-- Replies leave at the end of a turn, one send a connection.
+- Replies leave at the end of a turn, one send a connection, and not before the journal,
+  where there is one, has what they promise.
 - A fault in one connection's handling closes that connection and is told to the log.
 - It ends with whole replies: what has been begun is sent to its end, for as long as that helps.
 """
@@ -24,6 +25,7 @@ from typing import Protocol
 
 from beanrow.engine.engine import Engine
 from beanrow.engine.session import Session
+from beanrow.journal.journal import Journal
 from beanrow.protocol.replies import OUT_OF_MEMORY
 from beanrow.server.connection import Execute
 from beanrow.server.limits import NO_LIMITS, Limits
@@ -41,6 +43,8 @@ _STANDSTILL = 1.0
 """Seconds that it waits while none does."""
 _RETRY = 1.0
 """Seconds until the next try to accept where only others can free what is used up."""
+_DISK_RETRY = 0.1
+"""Seconds until the next try to write what the disk has refused."""
 
 
 def wall_clock() -> Callable[[], int]:
@@ -105,7 +109,8 @@ class Step(Protocol):
 class Loop:
     """Serves an engine on listening sockets until ``stop``. ``clock`` gives nanoseconds.
 
-    ``guard`` makes what stands before the engine for a new connection from an address.
+    ``journal`` is that of the engine, if it has one; ``guard`` makes what stands before the
+    engine for a new connection from an address.
     """
 
     guard: Callable[[str], Execute] | None = None
@@ -114,11 +119,13 @@ class Loop:
         self,
         engine: Engine,
         clock: Callable[[], int],
+        journal: Journal | None = None,
         *,
         limits: Limits = NO_LIMITS,
         log: Log | None = None,
     ) -> None:
         self.engine = engine
+        self._journal = journal
         self.now = clock()
         self.poller = _Poller()
         self.unfinished: list[Step] = []
@@ -225,30 +232,52 @@ class Loop:
                 except Exception:  # noqa: BLE001  # told, and contained: the law above
                     self._report(fd)
         while self.engine.outbox:
+            if self._journal is not None and not self._is_kept(self._journal):
+                return
             self._say_all()
+        if self._journal is not None:
+            self._journal.tidy(self.now)
+
+    def _is_kept(self, journal: Journal) -> bool:
+        """Wait until the journal has what was done; False if we are to stop before that."""
+        while not journal.commit(self.now):
+            if self._stopping:
+                return False
+            time.sleep(_DISK_RETRY)
+            self.now = self._clock()
+        return True
 
     def _patience(self) -> float:
         if self.unfinished:
             return 0.0
         most = _RETRY if self._full_up and not self._peers else _LONGEST_WAIT
         deadline = self.engine.next_deadline()
+        if self._journal is not None:
+            due = self._journal.next_deadline()
+            deadline = due if deadline is None or (due is not None and due < deadline) else deadline
         if self._alarms and (deadline is None or self._alarms[0][0] < deadline):
             deadline = self._alarms[0][0]
         return most if deadline is None else min(max(0, deadline - self._clock()) / 1e9, most)
 
     def _say_all(self) -> None:
-        """Say what is in the outbox, then go on where a reply had been waited for."""
+        """Say what is in the outbox, then go on where a reply had been waited for.
+
+        Not in between: going on may add to what is still to be said, and no journal has that.
+        """
         outbox: list[Session] = self.engine.outbox
         self.engine.outbox = []
+        stalled: list[Link] = []
         for session in outbox:
             link = session.owner
             if isinstance(link, Link):
                 try:
                     link.say()
                     if link.stalled and not session.waiting:
-                        link.advance()
+                        stalled.append(link)
                 except Exception:  # noqa: BLE001  # told, and contained: the law above
                     self._report(link.fd)
+        for link in stalled:
+            self._guarded(link.advance, link.fd)
 
     def _finish_sending(self) -> None:
         """Send the rest of replies that are half sent, to whoever goes on reading."""

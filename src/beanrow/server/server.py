@@ -19,11 +19,13 @@ from beanrow.engine.counters import HostFacts
 from beanrow.engine.engine import Engine
 from beanrow.engine.limited import UNBOUNDED, LimitedEngine
 from beanrow.errors import BadValueError
+from beanrow.journal.journal import Journal, JournalFacts
 from beanrow.server.audit import Audit
 from beanrow.server.connection import Execute
 from beanrow.server.guard import Access
 from beanrow.server.http import Http
 from beanrow.server.limits import NO_LIMITS, Limits
+from beanrow.server.local import Data, KeptQueue
 from beanrow.server.log import Log
 from beanrow.server.loop import Loop, wall_clock
 from beanrow.server.metrics import write_metrics
@@ -34,14 +36,20 @@ from beanrow.version import __version__
 
 __all__ = ["Server"]
 
+_NO_JOURNAL = JournalFacts(0, 0, 0, 0)
 
-def _host_facts(server_id: str, segment: int) -> Callable[[], HostFacts]:
+
+def _host_facts(
+    server_id: str, segment: int, journal: Callable[[], Journal | None]
+) -> Callable[[], HostFacts]:
     """Collect what does not change once; the rest at each call."""
     uname = os.uname()
     pid = os.getpid()
 
-    def facts() -> HostFacts:
+    def host_facts() -> HostFacts:
         usage = getrusage(RUSAGE_SELF)
+        kept = journal()
+        facts = _NO_JOURNAL if kept is None else kept.facts
         return HostFacts(
             pid=pid,
             version=f"beanrow {__version__}",
@@ -51,17 +59,22 @@ def _host_facts(server_id: str, segment: int) -> Callable[[], HostFacts]:
             hostname=uname.nodename,
             os=uname.version,
             platform=uname.machine,
+            binlog_oldest_index=facts.oldest_index,
+            binlog_current_index=facts.current_index,
+            binlog_records_migrated=facts.records_migrated,
+            binlog_records_written=facts.records_written,
             binlog_max_size=segment,
         )
 
-    return facts
+    return host_facts
 
 
 class Server:
     """A beanstalk server.
 
     ``listeners`` are its own: their Unix sockets' files go with it. ``max_job_size`` and
-    ``segment`` (of a journal's file, told by ``stats``) are bytes.
+    ``segment`` (of a journal, told by ``stats``) are bytes. With ``data`` the jobs are kept
+    there; JournalError if they cannot be.
     """
 
     def __init__(
@@ -70,24 +83,31 @@ class Server:
         *,
         max_job_size: int,
         segment: int,
+        data: Data | None = None,
         limits: Limits = NO_LIMITS,
         log: Log | None = None,
         notifier: Notifier | None = None,
     ) -> None:
         clock = wall_clock()
-        self._host = host = _host_facts(secrets.token_hex(8), segment)
+        self._host = host = _host_facts(secrets.token_hex(8), segment, self._journal)
         self.log = log or Log()
         self._notifier = notifier or Notifier({}, 0)
         self._audit = Audit(None, self.log)
         self._access: Access | None = None
         self._reloads: list[Callable[[], str]] = []
-        if limits.room == UNBOUNDED:
+        self._kept: KeptQueue | None = None
+        if data is not None:
+            self._kept = KeptQueue(
+                data, clock, room=limits.room, max_job_size=max_job_size, host=host, log=self.log
+            )
+            self.engine: Engine = self._kept.engine
+        elif limits.room == UNBOUNDED:
             self.engine = Engine(clock(), max_job_size=max_job_size, host=host)
         else:
             self.engine = LimitedEngine(
                 clock(), room=limits.room, max_job_size=max_job_size, host=host
             )
-        self._loop = Loop(self.engine, clock, limits=limits, log=self.log)
+        self._loop = Loop(self.engine, clock, self._journal(), limits=limits, log=self.log)
         self._sockets_on_disk = [
             listener.getsockname() for listener in listeners if listener.family == socket.AF_UNIX
         ]
@@ -98,17 +118,21 @@ class Server:
         for listener in listeners:
             self._loop.listen(listener)
 
+    def _journal(self) -> Journal | None:
+        return None if self._kept is None else self._kept.journal
+
     def serve_http(self, listeners: list[socket.socket]) -> None:
         """Answer questions of health and for metrics there."""
         http = Http(self._loop, lambda: write_metrics(self.engine, self._loop, self._host))
         for listener in listeners:
             self._loop.listen(listener, http.admit)
 
-    def run(self, ready: Callable[[], object]) -> None:
+    def run(self, ready: Callable[[], object]) -> bool:
         """Serve until told to stop: by SIGTERM, SIGINT, or the end of the parent.
 
-        SIGUSR1 begins drain mode, as in the daemon, and SIGUSR2 ends it. ``ready`` is called
-        once signals are taken: whoever is told of the server earlier could end it with one.
+        False if the journal could not be brought to its end. SIGUSR1 begins drain mode, as in
+        the daemon, and SIGUSR2 ends it. ``ready`` is called once signals are taken: whoever is
+        told of the server earlier could end it with one.
         """
         self._take_signals()
         # Jobs are never part of a cycle, and walking a million of them costs 350 ms.
@@ -122,6 +146,7 @@ class Server:
         finally:
             self._remove_files()
             self._audit.close()
+        return self._kept is None or self._kept.close()
 
     def serve_tls(self, listeners: list[socket.socket], files: TlsFiles) -> None:
         """Serve the queue inside TLS there; BadValueError if the files cannot be used.

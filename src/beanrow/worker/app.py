@@ -186,7 +186,7 @@ class App:
         if self._client is None:
             from beanrow.client.sync import Client
 
-            self._client = Client(str(self.address), timeout=self.timeout, tls=self.tls)
+            self._client = Client(self.address.url, timeout=self.timeout, tls=self.tls)
         return self._client
 
     def close(self) -> None:

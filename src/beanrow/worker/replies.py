@@ -83,7 +83,7 @@ class Replies:
 
         self.tube = f"replies-{secrets.token_hex(8)}"
         self.owner = os.getpid()
-        self._client = Client(str(app.address), timeout=app.timeout, tls=app.tls)
+        self._client = Client(app.address.url, timeout=app.timeout, tls=app.tls)
         self._waiting: dict[str, Future[Any]] = {}
         self._watching: Future[None] = Future()
         threading.Thread(target=self._listen, name="beanrow-replies", daemon=True).start()

@@ -1,0 +1,232 @@
+"""An engine that notes what has changed, so that somebody can remember it.
+
+It is a class of its own so that a queue in memory pays nothing. What it notes it notes
+where all commands pass: where a job leaves a state, is handed out, or is forgotten.
+
+Laws:
+- A job is noted, not what happened to it: however much that was in one turn, what is
+  remembered is what it has become.
+- A change that a client's reply promises sets ``promised``. A reservation promises
+  nothing that outlives its connection, nor does the passing of time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from beanrow.engine.counters import HostFacts
+from beanrow.engine.engine import Engine
+from beanrow.engine.job import BURIED, DELAYED, DELETED, Job, State
+from beanrow.engine.records import Changes, TubeRecord
+from beanrow.engine.session import Session
+from beanrow.engine.timers import SECOND
+from beanrow.engine.tube import Tube
+from beanrow.protocol import replies, requests
+from beanrow.protocol.values import MAX_JOB_SIZE
+
+__all__ = ["RecordingEngine"]
+
+
+def _always(_size: int, _now: int) -> bool:
+    return True
+
+
+class RecordingEngine(Engine):
+    """A beanstalk queue whose changes can be taken away and remembered.
+
+    ``size`` is the bytes of all bodies and of a tube name for each. Set ``has_room`` to a
+    function of a job's such size and the time: it tells whether the job can be
+    remembered; a put that cannot be is answered OUT_OF_MEMORY.
+    """
+
+    def __init__(
+        self,
+        now: int,
+        *,
+        max_job_size: int = MAX_JOB_SIZE,
+        host: Callable[[], HostFacts] = HostFacts,
+    ) -> None:
+        super().__init__(now, max_job_size=max_job_size, host=host)
+        self.size = 0
+        self.has_room: Callable[[int, int], bool] = _always
+        self._first_id = self._next_id
+        self._changed: dict[int, Job] = {}
+        self._changed_tubes: set[str] = set()
+        self._promised = False
+
+    # -- what has changed ---------------------------------------------------------
+
+    @property
+    def next_id(self) -> int:
+        """The id of the next job."""
+        return self._next_id
+
+    @property
+    def default_tube(self) -> Tube:
+        """The tube that is always there."""
+        return self._default
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether there is something that ``take_changes`` would give."""
+        return bool(self._changed or self._changed_tubes or self._next_id != self._first_id)
+
+    def take_changes(self) -> Changes:
+        """Give what has changed since the last call."""
+        changes = Changes(
+            self._first_id, self._next_id, self._changed, self._changed_tubes, self._promised
+        )
+        self._first_id = self._next_id
+        self._changed = {}
+        self._changed_tubes = set()
+        self._promised = False
+        return changes
+
+    # -- where jobs pass ----------------------------------------------------------
+
+    def _put(self, session: Session, request: requests.Put, now: int) -> bytes:
+        size = len(request[3]) + len(session.used.name)
+        if not self.draining and not self.has_room(size, now):
+            return self._refuse_put(session)
+        reply = super()._put(session, request, now)
+        if reply is not replies.DRAINING:
+            self.size += size
+            self._promised = True
+        return reply
+
+    def _refuse_put(self, session: Session) -> bytes:
+        if not session.is_producer:
+            self._make_producer(session)
+        self._next_id += 1
+        self.counters.refused_puts += 1
+        return replies.OUT_OF_MEMORY
+
+    def _hand(self, job: Job, session: Session, now: int) -> bytes:
+        self._changed[job.id] = job
+        return super()._hand(job, session, now)
+
+    def _let_go(self, job: Job) -> None:
+        self._changed[job.id] = job
+        self._promised = True
+        super()._let_go(job)
+
+    def _take_out_of_turn(self, job: Job, state: State) -> None:
+        self._changed[job.id] = job
+        self._promised = True
+        super()._take_out_of_turn(job, state)
+
+    def _undelay(self, job: Job, state: State) -> None:
+        self._changed[job.id] = job
+        super()._undelay(job, state)
+
+    def _forget(self, job: Job) -> None:
+        job.state = DELETED
+        self._changed[job.id] = job
+        self._promised = True
+        self.size -= len(job.body) + len(job.tube.name)
+        if job.id >= self._first_id:  # nobody will ever know that it was there
+            self._changed_tubes.add(job.tube.name)
+        super()._forget(job)
+
+    def tick(self, now: int) -> None:
+        """Let pass what has become due."""
+        promised = self._promised
+        super().tick(now)
+        self._promised = promised
+
+    def close(self, session: Session, now: int) -> None:
+        """End a session. What it held is ready after a crash too: nothing is promised by it."""
+        promised = self._promised
+        super().close(session, now)
+        self._promised = promised
+
+    # -- tubes --------------------------------------------------------------------
+
+    def _pause_tube(self, session: Session, request: requests.PauseTube, now: int) -> bytes:
+        reply = super()._pause_tube(session, request, now)
+        if reply is replies.PAUSED:
+            self._changed_tubes.add(request.tube)
+            self._promised = True
+            self._drop_if_over(self.tubes[request.tube])
+        return reply
+
+    def _wake_tube(self, tube: Tube, now: int) -> None:
+        if 0 < tube.paused_until <= now:
+            self._changed_tubes.add(tube.name)
+        super()._wake_tube(tube, now)
+        self._drop_if_over(tube)
+
+    def _drop_if_over(self, tube: Tube) -> None:
+        """Drop a tube that since a restart only its pause had kept, once that is over."""
+        if not tube.paused_until:
+            self._drop_if_unused(tube)
+
+    def _drop_if_unused(self, tube: Tube) -> None:
+        super()._drop_if_unused(tube)
+        if tube.paused_until and self.tubes.get(tube.name) is not tube:
+            tube.pause = tube.paused_until = 0
+            self._changed_tubes.add(tube.name)  # or its pause would come back after a restart
+
+    # -- taking back --------------------------------------------------------------
+
+    def restore(
+        self, jobs: dict[int, Job], tubes: dict[str, TubeRecord], next_id: int, now: int
+    ) -> None:
+        """Fill an engine that is still empty with what was remembered.
+
+        ``jobs`` becomes its own; until here the tube of each may be anything with its name. Who held one is gone, so it is ready. A tube without jobs is gone too, unless
+        it is paused. A clock that was set back makes no job older than it is young, and no
+        delay or pause longer than it was. What is due since is so at the next ``tick``.
+        """
+        delayed, buried = [], []
+        self.jobs = jobs
+        for job_id in sorted(jobs):
+            job = jobs[job_id]
+            name = job.tube.name
+            job.tube = tube = self.tubes.get(name) or self._tube(name)
+            self.size += len(job.body) + len(name)
+            tube.jobs += 1
+            job.created = min(job.created, now)
+            if job.state is DELAYED:
+                delayed.append(job)
+            elif job.state is BURIED:
+                buried.append(job)
+            else:
+                self._make_ready(job, now)
+        for job in sorted(delayed, key=_deadline):
+            self._restore_delayed(job, now)
+        for job in sorted(buried, key=_deadline):
+            job.buries -= 1  # _bury_job counts one more
+            self._burials = job.deadline - 1
+            self._bury_job(job)
+        for record in tubes.values():
+            self._restore_tube(record, now)
+        self._next_id = self._first_id = next_id
+        names = sorted(name for name in self.tubes if name != self._default.name)
+        self.tube_order = [self._default, *(self.tubes[name] for name in names)]
+        for place, tube in enumerate(self.tube_order):
+            tube.place = place
+
+    def _restore_delayed(self, job: Job, now: int) -> None:
+        job.deadline = min(job.deadline, now + job.delay * SECOND)
+        job.tube.delayed.push(job)
+        self.counters.delayed += 1
+        self._timers.set(job.tube, job.deadline)
+
+    def _restore_tube(self, record: TubeRecord, now: int) -> None:
+        paused_until = min(record.paused_until, now + record.pause * SECOND)
+        is_paused = paused_until > now
+        tube = self._tube(record.name) if is_paused else self.tubes.get(record.name)
+        if tube is None:
+            return
+        tube.total_jobs = record.total_jobs
+        tube.cmd_delete = record.cmd_delete
+        tube.cmd_pause_tube = record.cmd_pause_tube
+        if is_paused:
+            tube.pause = record.pause
+            tube.paused_until = paused_until
+            self._timers.set(tube, paused_until)
+
+
+def _deadline(job: Job) -> int:
+    return job.deadline
