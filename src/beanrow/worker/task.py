@@ -27,6 +27,7 @@ from beanrow.protocol.values import (
 from beanrow.worker.batch import MOST
 from beanrow.worker.codec import Codec, Parameters
 from beanrow.worker.limits import Rate
+from beanrow.worker.provided import with_provided
 from beanrow.worker.retry import RetryPolicy, checked_policy
 
 if TYPE_CHECKING:
@@ -153,10 +154,10 @@ class Task(Put[P, R]):
         _check(terms)
         super().__init__(self, terms)
         self.app = app
-        self.function: Callable[P, R] = function
+        self.function: Callable[P, R] = with_provided(function)
         self.name = function.__name__
         self.is_async = inspect.iscoroutinefunction(function)
-        self.parameters = Parameters(function, codec)
+        self.parameters = Parameters(self.function, codec)
         self.retry = checked_policy(retry)
         self.dead_letters = dead_letters
         if dead_letters is not None:
