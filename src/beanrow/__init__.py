@@ -69,6 +69,7 @@ if TYPE_CHECKING:
         TimeLimitExceeded,
         UnreadableBody,
     )
+    from beanrow.worker.provided import provided
     from beanrow.worker.replies import Reply
     from beanrow.worker.retry import Retry
     from beanrow.worker.run import Run, current_job
@@ -129,6 +130,7 @@ __all__ = [
     "UnreadableBody",
     "__version__",
     "current_job",
+    "provided",
 ]
 
 
@@ -154,6 +156,7 @@ _FOR_FEW = {
     "TimeLimitExceeded": ("worker.outcome", "TimeLimitExceeded"),
     "UnreadableBody": ("worker.outcome", "UnreadableBody"),
     "current_job": ("worker.run", "current_job"),
+    "provided": ("worker.provided", "provided"),
 }
 """What few programs need, and where it is: asyncio, subprocess and inspect would cost all their
 import."""

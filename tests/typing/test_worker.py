@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
 PROGRAM = """
-from beanrow import App, Retry
+from beanrow import App, Retry, provided
 
 app = App()
 
@@ -19,6 +19,14 @@ def send(user_id: int, *, lang: str = "en") -> float: return 1.0
 @app.task
 async def fetch(url: str) -> bytes: return b""
 
+def connect() -> list[int]: return []
+
+@app.task(tube="db")
+def store(n: int, *, db: list[int] = provided(connect)) -> None: db.append(n)
+
+store.put(1)
+store(1, db=[])
+store(1, db="x")                             # error: [arg-type]
 reveal_type(send(1))                         # reveal: "float"
 reveal_type(fetch("x"))                      # reveal: "Coroutine[Any, Any, bytes]"
 reveal_type(send.put(1, lang="de"))          # reveal: "int"

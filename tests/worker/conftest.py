@@ -28,8 +28,10 @@ each_kind = pytest.mark.parametrize(
     indirect=["server"],
 )
 """Each kind of worker on each kind of server; `make test` runs each kind on one of the two."""
-one_server = pytest.mark.parametrize("server", ["beanrow"], indirect=True)
-"""For what a worker does by itself: another server would only repeat it."""
+one_server = pytest.mark.parametrize(
+    "server", ["beanrow", pytest.param("beanstalkd", marks=pytest.mark.long)], indirect=True
+)
+"""For what a worker does by itself: `make test` does not repeat it on the other server."""
 
 
 class Told(Middleware):

@@ -34,10 +34,19 @@ class Tell(Middleware):
 
 
 app = App(middleware=[Tell()])
+small = App(middleware=[Tell()])
 
 
 @app.task(tube=f"{TUBE}-note")
 def note(n: int) -> None:
+    tell("ran", n, os.getpid())
+
+
+@small.task(tube=f"{TUBE}-tiny", ttr=1, batch=16)
+def tiny(n: int, seconds: float = 0) -> None:
+    if seconds:
+        tell("began", n, os.getpid())
+        time.sleep(seconds)
     tell("ran", n, os.getpid())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -24,6 +25,7 @@ from beanrow import (
     UnknownCommandError,
     UnreadableBody,
     current_job,
+    provided,
 )
 from tests.client.scripted import ScriptedServer
 from tests.servers import Server
@@ -343,3 +345,59 @@ def test_inline_raises_what_the_function_raises() -> None:
             fail.put("other")
         with pytest.raises(KeyError, match="later"):
             fail_later.put()
+
+
+def test_what_is_provided_is_made_once_and_never_put(app: App, client: Client, tube: str) -> None:
+    made: list[list[int]] = []
+
+    def connect() -> list[int]:
+        made.append([])
+        return made[-1]
+
+    @app.task(tube=tube)
+    def store(n: int, *, db: list[int] = provided(connect)) -> None:
+        db.append(n)
+
+    @app.task(tube=f"{tube}-b")
+    async def later(n: int, *, db: list[int] = provided(connect)) -> None:
+        db.append(n)
+
+    assert client.peek(store.put(1)).body == b'{"n":1}'
+    store.put(2)
+    later.put(3)
+    assert made == []
+    assert app.drain() == 3
+    assert sorted(made) == [[1, 2], [3]]
+    fake: list[int] = []
+    store(4, db=fake)
+    store(5)
+    assert (fake, made[0]) == ([4], [1, 2, 5])
+    with pytest.raises(BadTypeError, match="unexpected keyword argument 'db'"):
+        store.put(1, db=fake)
+    with app.inline():
+        store.put(6)
+    assert made[0][-1] == 6
+
+
+def test_what_is_provided_in_a_forked_process_is_its_own(app: App, tube: str) -> None:
+    @app.task(tube=tube)
+    def who(n: int, *, pid: int = provided(os.getpid)) -> int:
+        return pid
+
+    assert who(1) == os.getpid()
+    ours, theirs = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(theirs, b"%d" % who(1))
+        os._exit(0)
+    os.close(theirs)
+    with os.fdopen(ours, "rb") as told:
+        assert int(told.read()) == child
+    os.waitpid(child, 0)
+
+
+def test_what_is_provided_stands_behind_a_star(app: App, tube: str) -> None:
+    with pytest.raises(BadTypeError, match="db is provided, so it comes behind a"):
+
+        @app.task(tube=tube)
+        def store(n: int, db: list[int] = provided(list)) -> None: ...

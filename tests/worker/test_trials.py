@@ -19,7 +19,7 @@ import pytest
 from beanrow import Client
 from tests.client.proxy import CuttingProxy
 from tests.servers import Daemon, Server, find_daemon, served_by
-from tests.worker.conftest import KINDS, each_kind, until
+from tests.worker.conftest import KINDS, each_kind, one_server, until
 from tests.worker.worker_process import Ledger, worker_process
 
 JOBS = 3000
@@ -64,6 +64,7 @@ def test_kill_9_of_workers_under_load(
     check(ledger, JOBS, most_uncounted=4 * kills)  # whoever is killed counts nothing: its slots
 
 
+@one_server
 def test_kill_9_of_children_under_load(
     server: Server, client: Client, tube: str, ledger: Ledger
 ) -> None:

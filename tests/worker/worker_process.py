@@ -39,7 +39,9 @@ class Ledger:
 class WorkerProcess:
     """``python -m beanrow.worker`` with the tasks of ``programs``."""
 
-    def __init__(self, address: str, tube: str, ledger: Ledger, *flags: str) -> None:
+    def __init__(
+        self, address: str, tube: str, ledger: Ledger, *flags: str, app: str = "app"
+    ) -> None:
         environment = {
             **os.environ,
             "BEANSTALKD_URL": address,
@@ -51,7 +53,7 @@ class WorkerProcess:
         # lines, and then the worker waits for its reader.
         self._log = tempfile.TemporaryFile(dir=ledger.path.parent)  # noqa: SIM115  (closed by wait)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "beanrow.worker", "tests.worker.programs:app", *flags],
+            [sys.executable, "-m", "beanrow.worker", f"tests.worker.programs:{app}", *flags],
             cwd=ROOT,
             env=environment,
             stderr=self._log,
@@ -106,8 +108,10 @@ class WorkerProcess:
 
 
 @contextlib.contextmanager
-def worker_process(address: str, tube: str, ledger: Ledger, *flags: str) -> Iterator[WorkerProcess]:
-    process = WorkerProcess(address, tube, ledger, *flags)
+def worker_process(
+    address: str, tube: str, ledger: Ledger, *flags: str, app: str = "app"
+) -> Iterator[WorkerProcess]:
+    process = WorkerProcess(address, tube, ledger, *flags, app=app)
     try:
         yield process
     finally:

@@ -18,6 +18,8 @@ import tempfile
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from beanrow.worker.batch import MOST
+
 if TYPE_CHECKING:
     from beanrow.worker.run import Run
     from beanrow.worker.slot import Counts
@@ -27,6 +29,8 @@ __all__ = ["BoardLine", "FileTurn", "Shown", "SharedBoard", "lock_file"]
 _LINE = struct.Struct("@QdQ3Qd")  # job, began, number of the task; done, failed, lost; heard
 _JOB = struct.Struct("@Q")
 _RUN = struct.Struct("@dQ")
+_HELD = struct.Struct(f"@{1 + MOST}Q")  # how many, and their ids
+_SIZE = _LINE.size + _HELD.size
 
 
 class Shown(NamedTuple):
@@ -45,11 +49,11 @@ class SharedBoard:
     """The memory; made before the children are."""
 
     def __init__(self, children: int) -> None:
-        self._memory = mmap.mmap(-1, children * _LINE.size)
+        self._memory = mmap.mmap(-1, children * _SIZE)
 
     def line(self, place: int) -> BoardLine:
         """Give a child's line."""
-        return BoardLine(self._memory, place * _LINE.size)
+        return BoardLine(self._memory, place * _SIZE)
 
     def close(self) -> None:
         """Let go of the memory."""
@@ -74,6 +78,7 @@ class BoardLine:
     def clear(self) -> None:
         """Show that nothing runs, and nothing was done yet."""
         _LINE.pack_into(self._memory, self._offset, 0, 0.0, 0, 0, 0, 0, time.monotonic())
+        self.hold(())
 
     def began(self, run: Run) -> None:
         """Show that a job runs."""
@@ -96,6 +101,19 @@ class BoardLine:
 
     def _heard(self, at: float) -> None:
         struct.pack_into("@d", self._memory, self._offset + 48, at)
+
+    def hold(self, ids: tuple[int, ...]) -> None:
+        """Show the jobs of a batch."""
+        at = self._offset + _LINE.size
+        _JOB.pack_into(self._memory, at, 0)
+        if ids:
+            struct.pack_into(f"@{len(ids)}Q", self._memory, at + _JOB.size, *ids)
+            _JOB.pack_into(self._memory, at, len(ids))
+
+    def held(self) -> tuple[int, ...]:
+        """Read the jobs of a batch."""
+        count, *ids = _HELD.unpack_from(self._memory, self._offset + _LINE.size)
+        return tuple(ids[:count])
 
     def read(self) -> Shown:
         """Read the line."""

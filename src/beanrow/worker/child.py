@@ -74,6 +74,7 @@ class _Board:
         self._recycle = recycle
         self.began = line.began
         self.idle = line.idle
+        self.hold = line.hold
 
     def over(self) -> None:
         self._line.over()

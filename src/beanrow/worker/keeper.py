@@ -81,8 +81,13 @@ class Keeper(threading.Thread):
             slot.keep(run)
 
 
-def keep(run: Run, line: Line, still_runs: Callable[[], bool]) -> None:
-    """Touch this job over its line if it is time to; note it if the lease is gone."""
+def keep(
+    run: Run, line: Line, still_runs: Callable[[], bool], held: Callable[[], tuple[int, ...]]
+) -> None:
+    """Touch this job over its line if it is time to, and the others of its batch.
+
+    Note it if the lease is gone; that of another one shows when its end is said.
+    """
     if time.monotonic() < run.touch_at or not line.turn.acquire(False):
         return
     try:
@@ -90,10 +95,12 @@ def keep(run: Run, line: Line, still_runs: Callable[[], bool]) -> None:
         if not still_runs():
             return
         try:
+            ids = [run.id, *(one for one in held() if one != run.id)]
             if run.ttr == 0:
-                stats = run.stats or line.ask_now(commands.stats_job(run.id))
-                run.stats, run.ttr = stats, stats.ttr
-            line.ask_now(commands.touch(run.id))
+                _learn_ttr(run, line, ids)
+            told, *_ = line.exchange_now([commands.touch(one) for one in ids])
+            if isinstance(told, BeanstalkError):
+                raise told
         except NotFoundError:
             run.lose()
         except BeanstalkError:
@@ -103,6 +110,18 @@ def keep(run: Run, line: Line, still_runs: Callable[[], bool]) -> None:
             run.touch_at = line.said_at + pause(run.ttr, line.heard_at - line.said_at)
     finally:
         line.turn.release()
+
+
+def _learn_ttr(run: Run, line: Line, ids: list[int]) -> None:
+    """Ask for the ttr of a job, or for the shortest of several."""
+    if run.stats is not None and len(ids) == 1:
+        run.ttr = run.stats.ttr
+        return
+    told = line.exchange_now([commands.stats_job(one) for one in ids])
+    if isinstance(told[0], BeanstalkError):
+        raise told[0]
+    run.stats = told[0]
+    run.ttr = min(one.ttr for one in told if not isinstance(one, BeanstalkError))
 
 
 def pause(ttr: int, trip: float) -> float:

@@ -170,7 +170,7 @@ class Line:
         if self.closed:
             raise ConnectionLostError(f"the connection to {self.peer} was closed", "never-sent")
         if finish is not None:
-            (told,) = self._exchange([finish])
+            (told,) = self.exchange_now([finish])
             self.refused = told if isinstance(told, BeanstalkError) else None
 
     def ask(self, command: Command[T]) -> T:
@@ -180,23 +180,16 @@ class Line:
             raise told
         return told  # type: ignore[no-any-return]  # the answer of this very command
 
-    def ask_now(self, command: Command[T]) -> T:
-        """Ask as ``ask`` does, for whoever has taken the turn."""
-        (told,) = self._exchange([command])
-        if isinstance(told, BeanstalkError):
-            raise told
-        return told  # type: ignore[no-any-return]  # as above
-
     def exchange(self, said: Sequence[Command[Any]]) -> list[Any]:
         """Say a few commands in one write; gives an answer or an error for each."""
         self.turn.acquire()
         try:
-            return self._exchange(said)
+            return self.exchange_now(said)
         finally:
             self.turn.release()
 
-    def _exchange(self, said: Sequence[Command[Any]]) -> list[Any]:
-        """Say a few commands, whoever has the turn."""
+    def exchange_now(self, said: Sequence[Command[Any]]) -> list[Any]:
+        """Exchange as ``exchange`` does, for whoever has taken the turn."""
         wait = sum(one.wait for one in said)
         end = self._clock() + self._timeout + wait
         waits = said[-1].name.startswith("reserve")

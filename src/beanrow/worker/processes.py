@@ -22,13 +22,14 @@ import select
 import signal
 import socket
 import time
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any
 
 from beanrow.client.wire import Wire
 from beanrow.errors import BeanstalkError
 from beanrow.protocol import commands
-from beanrow.worker.board import FileTurn, SharedBoard, lock_file
+from beanrow.worker.board import BoardLine, FileTurn, SharedBoard, lock_file
 from beanrow.worker.child import LOST, STOP, Recycle, run_child
 from beanrow.worker.health import Health, serve_health
 from beanrow.worker.keeper import TICK, keep, limit_error
@@ -204,8 +205,8 @@ class ProcessWorker:
                 child.killed_for = limit_error(run, hard=True)
                 os.kill(child.pid, signal.SIGKILL)
             elif age > TICK / 2 and child.line is not None and not run.lease_lost:
-                board, job = self._board.line(child.place), shown.job
-                keep(run, child.line, lambda board=board, job=job: board.read().job == job)  # type: ignore[misc]
+                board = self._board.line(child.place)
+                keep(run, child.line, partial(_shows, board, shown.job), board.held)
                 if run.lease_lost:
                     self._say(child, LOST)
 
@@ -276,6 +277,11 @@ class ProcessWorker:
         """Let go of what is left."""
         self._board.close()
         os.close(self._locks)
+
+
+def _shows(board: BoardLine, job: int) -> bool:
+    """Tell whether this job still runs."""
+    return board.read().job == job
 
 
 def _leave_to_parent(number: int, frame: object) -> None:

@@ -91,14 +91,22 @@ class Schedule:
             ticks, due = self._due(due, now)
         elif written != str(self._when):
             due = self._when.next(now)
-        terms = self._task.terms
-        put = commands.put(self._body, terms.priority, 0, terms.ttr)
-        puts: list[Command[Any]] = [commands.use(self._task.tube), *[put] * len(ticks)]
-        puts = puts if ticks else []
+        puts: list[Command[Any]] = [self._put_job(one) for one in ticks]
+        if puts:
+            puts.insert(0, commands.use(self._task.tube))
         told = yield [*puts, *self._put_token(due, now), commands.delete(token)]
         for one in told:
             if isinstance(one, BeanstalkError):
                 raise one
+
+    def _put_job(self, tick: float) -> Command[Any]:
+        """Put the job of a tick, the task's tube being used.
+
+        The seam for servers with an idempotent put: its key is the schedule's tube and the
+        tick, and then a write that was cut may be said again.
+        """
+        terms = self._task.terms
+        return commands.put(self._body, terms.priority, 0, terms.ttr)
 
     def _due(self, due: float, now: float) -> tuple[list[float], float]:
         """Give the ticks to put a job for, and the tick after them."""

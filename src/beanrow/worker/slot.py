@@ -22,6 +22,7 @@ from beanrow.errors import BeanstalkError, ConnectionLostError, NotFoundError
 from beanrow.protocol import commands
 from beanrow.protocol.commands import Command, read_deleted
 from beanrow.protocol.values import Job
+from beanrow.worker.batch import Batch
 from beanrow.worker.keeper import keep
 from beanrow.worker.letters import PastErrors
 from beanrow.worker.line import Line
@@ -95,6 +96,9 @@ class Board(Protocol):
     def idle(self) -> None:
         """Show that the server answered, and had no job."""
 
+    def hold(self, ids: tuple[int, ...]) -> None:
+        """Show the jobs of a batch."""
+
 
 class Shared:
     """What all slots of a process share."""
@@ -120,6 +124,8 @@ class Slot:
         self.tasks = tasks
         self._only = next(iter(tasks.values())) if len(tasks) == 1 else None
         self._turns = Turns(tasks) if any(one.weight for one in tasks.values()) else None
+        most = None if self._only is None else self._only.batch
+        self._batch = None if most is None else Batch(most)
         self._schedules = [one.schedule for one in tasks.values() if one.schedule is not None]
         self._looked_at = -inf  # when the schedules were
         self._runner: asyncio.Runner | None = None
@@ -142,7 +148,10 @@ class Slot:
                 if shared.stopping.is_set():  # it did not see this line
                     line.stop()
                 tries = 0
-                self._serve(line)
+                if self._batch is None:
+                    self._serve(line)
+                else:
+                    self._serve_batches(line, self._batch)
             except BeanstalkError as error:
                 if shared.stopping.is_set() or self.gone:
                     break
@@ -173,7 +182,10 @@ class Slot:
     def keep(self, run: Run) -> None:
         """Touch this job if it is time to; called by the keeper's thread."""
         if self.line is not None:
-            keep(run, self.line, lambda: self.run is run)
+            keep(run, self.line, lambda: self.run is run, self._held)
+
+    def _held(self) -> tuple[int, ...]:
+        return () if self._batch is None else self._batch.held
 
     def open(self) -> Line:
         """Connect."""
@@ -213,6 +225,45 @@ class Slot:
             if self._last_run is not None and self._last_run.abandoned:
                 return
 
+    def _serve_batches(self, line: Line, batch: Batch) -> None:
+        """Run the jobs that one connection gets, a batch at a time."""
+        first = True
+        try:
+            while True:
+                jobs, refused = _carried(batch.fetch(), line.exchange)
+                self._lose(refused)
+                if line.half_closed or line.stopping:
+                    return  # what came too late goes back
+                if self.board is not None:
+                    self.board.hold(batch.held)
+                    if not jobs:
+                        self.board.idle()
+                self._run_batch(line, batch, jobs, first=first)
+                first = first and not jobs
+        except ConnectionLostError:
+            self._lose(batch.forget())
+            raise
+        finally:
+            batch.forget()
+
+    def _run_batch(self, line: Line, batch: Batch, jobs: list[Job], *, first: bool) -> None:
+        """Run the jobs of a batch; once the slot is to stop, say what is done, start no other."""
+        gone: set[int] = set()
+        for place, job in enumerate(jobs):
+            if line.stopping or batch.is_due():
+                left = [] if line.stopping else jobs[place:]
+                lost, refused = _carried(batch.say_ends(left), line.exchange)
+                gone |= lost
+                self._lose(refused)
+            if line.stopping:
+                return
+            if job.id not in gone:
+                finish = self._handle(line, job, first=first and not place)
+                if self._last_run is not None:
+                    batch.end(self._last_run, finish)
+        if line.stopping:
+            self._lose(_carried(batch.say_ends(()), line.exchange)[1])
+
     def _look_at_schedules(self, line: Line) -> None:
         """See now and then that each schedule has its token."""
         if time.monotonic() - self._looked_at < LOOK_EVERY or line.stopping:
@@ -223,11 +274,17 @@ class Slot:
 
     def _not_acknowledged(self, job_id: int) -> None:
         """Count a job whose end the server did not take, or perhaps did not hear."""
-        self._shared.counts.lost += 1
         run = self._last_run
-        if run is not None and run.id == job_id and not run.lease_lost:
-            run.lose()
-            self._hooks.tell("on_lease_lost", run)
+        if run is not None and run.id == job_id:
+            self._lose([run])
+
+    def _lose(self, runs: list[Run]) -> None:
+        """Count runs whose end the server did not take, or perhaps did not hear."""
+        for run in runs:
+            if not run.lease_lost:
+                run.lose()
+                self._shared.counts.lost += 1
+                self._hooks.tell("on_lease_lost", run)
 
     def _tell_outage(self, error: BeanstalkError, tries: int) -> None:
         if tries == 1 or tries % 10 == 0:

@@ -24,8 +24,10 @@ from beanrow.protocol.values import (
     tube_name,
     whole_number,
 )
+from beanrow.worker.batch import MOST
 from beanrow.worker.codec import Codec, Parameters
 from beanrow.worker.limits import Rate
+from beanrow.worker.provided import with_provided
 from beanrow.worker.retry import RetryPolicy, checked_policy
 
 if TYPE_CHECKING:
@@ -124,7 +126,7 @@ class Task(Put[P, R]):
     """A function whose calls can be put as jobs; made by ``App.task``."""
 
     __slots__ = (
-        "__dict__", "__wrapped__", "app", "dead_letters", "function", "is_async", "limits", "name",
+        "__dict__", "__wrapped__", "app", "batch", "dead_letters", "function", "is_async", "limits", "name",
         "parameters", "retry", "schedule", "weight",
     )  # fmt: skip
 
@@ -144,6 +146,7 @@ class Task(Put[P, R]):
         hard_time_limit: Duration | None = None,
         at_once: int | None = None,
         rate: Rate | None = None,
+        batch: int | None = None,
     ) -> None:
         if not inspect.isfunction(function):
             raise BadTypeError(f"a task is a function, not {type(function).__name__}: {function!r}")
@@ -151,10 +154,10 @@ class Task(Put[P, R]):
         _check(terms)
         super().__init__(self, terms)
         self.app = app
-        self.function: Callable[P, R] = function
+        self.function: Callable[P, R] = with_provided(function)
         self.name = function.__name__
         self.is_async = inspect.iscoroutinefunction(function)
-        self.parameters = Parameters(function, codec)
+        self.parameters = Parameters(self.function, codec)
         self.retry = checked_policy(retry)
         self.dead_letters = dead_letters
         if dead_letters is not None:
@@ -167,6 +170,7 @@ class Task(Put[P, R]):
             None if at_once is None else _at_least_one(at_once, "at_once"),
             rate,
         )
+        self.batch = None if batch is None else _batch(batch, self.limits)
         functools.update_wrapper(self, function)
 
     @property
@@ -227,6 +231,17 @@ def _check(terms: Terms) -> None:
 def _at_least_one(value: int, what: str) -> int:
     if not whole_number(value, what):
         raise BadValueError(f"{what} 0: such a task would never run; give 1 or more")
+    return value
+
+
+def _batch(value: int, limits: Limits) -> int:
+    if not 2 <= whole_number(value, "batch", MOST) <= MOST:
+        raise BadValueError(f"batch {value} is not in 2..{MOST}")
+    if limits.hard is not None or limits.rate is not None:
+        raise BadValueError(
+            "batch is for tiny jobs: it goes with neither hard_time_limit nor rate, which would "
+            "keep the others waiting"
+        )
     return value
 
 
