@@ -13,6 +13,7 @@ import random
 import re
 import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from tests.servers import OurServer
 __all__ = ["Ledger", "Load", "check"]
 
 PIPELINE = 8
+MOST_WAITING = 4000
+"""Jobs above which producers rest: each check asks for every one of them."""
 
 
 @dataclass
@@ -101,6 +104,10 @@ class Load:
             peer.socket.close()
 
     def _put(self, peer: Peer, chance: random.Random) -> None:
+        if len(self._ledger.puts) - len(self._ledger.deleted) > MOST_WAITING:
+            assert peer.ask(b"list-tube-used\r\n") == b"USING default\r\n"
+            time.sleep(0.005)
+            return
         bodies = [
             b"%032x" % chance.getrandbits(128) * chance.choice([1, 1, 3, 40])
             for _ in range(chance.choice([1, PIPELINE]))

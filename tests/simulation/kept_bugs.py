@@ -299,9 +299,9 @@ def damage_is_not_told() -> Any:
 def old_contents_of_a_file_are_believed() -> Any:
     begin = Writer.begin
 
-    def unsalted(self: Writer, record_size: int = 0) -> None:
+    def unsalted(self: Writer, name: str, size: int) -> None:
         with mock.patch.object(self, "_draw", return_value=7):
-            begin(self, record_size)
+            begin(self, name, size)
 
     return patched(Writer, "begin", unsalted)
 

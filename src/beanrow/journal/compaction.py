@@ -101,7 +101,8 @@ class Compaction:
         oldest = segments[0]
         if self._space.fits(besides + oldest.end, left):
             return True
-        return self._space.fits(besides + self._live_bytes_in(oldest), left)
+        sizes = self._live_sizes_in(oldest)
+        return self._space.fits(besides + sum(sizes), left, max(sizes))
 
     def _can_have_room(self) -> bool:
         if self.has_room(0):
@@ -112,11 +113,11 @@ class Compaction:
             return False
         return self.has_room(0)
 
-    def _live_bytes_in(self, segment: Segment) -> int:
+    def _live_sizes_in(self, segment: Segment) -> list[int]:
         find = self._engine.jobs.get
         jobs = [job for job in map(find, segment.jobs) if job and job.file == segment.number]
-        sizes = (JOB_SIZE + len(job.tube.name) + len(job.body) for job in jobs)
-        return _SLACK + sum(sizes) + _TUBE * len(segment.tubes)
+        sizes = [JOB_SIZE + len(job.tube.name) + len(job.body) for job in jobs]
+        return [*sizes, _SLACK, *[_TUBE] * len(segment.tubes)]
 
     def _can_have_large(self, size: int) -> bool:
         try:

@@ -111,7 +111,7 @@ class Journal:
         writer = self._writer
         writer.next_id = 0
         self._prepare_mark()
-        writer.begin()
+        writer.begin(*self._space.take_first(self._size_of(unsure)))
         for job_id in sorted(unsure.jobs):
             job = self._engine.jobs.get(job_id)
             if job is None:
@@ -125,7 +125,16 @@ class Journal:
             self._write_tube(name)
         writer.flush()
         writer.sync()
+        writer.confirm()  # or the next beginning would write all that anew
+        writer.sync()
         self._measure_room()
+
+    def _size_of(self, unsure: Unsure) -> int:
+        """Bytes that must be written anew, at most."""
+        jobs = filter(None, map(self._engine.jobs.get, unsure.jobs))
+        bodies = sum(len(job.body) + len(job.tube.name) for job in jobs)
+        records = len(unsure.jobs) + len(unsure.tubes) + len(self._engine.tubes)
+        return bodies + records * _LONGEST_RECORD
 
     @property
     def facts(self) -> JournalFacts:
@@ -268,6 +277,8 @@ class Journal:
         Else compact first; puts are not asked, for they had to have room of their own.
         """
         records = sum(len(one.jobs) + len(one.tubes) for one in self._unwritten)
+        if not records:
+            return True
         for _ in range(_STEPS_FOR_ROOM):
             if self._compaction.has_room(records * _LONGEST_RECORD):
                 return True

@@ -152,7 +152,7 @@ class _Replay:
         self._segment = Segment(0, 0)
         self._tubes_by_bytes: dict[bytes, Tube] = {}
         self.unsure = Unsure(set(), set())
-        self._unsynced: deque[tuple[int, int, str]] = deque()  # position, job or 0, tube
+        self._unsynced: deque[tuple[int, int, str, bool]] = deque()  # as given to _note
         self._stray: dict[int, tuple[Segment, int]] = {}  # states of jobs that are not there
         self._take: dict[int, Callable[[bytes, int], None]] = {
             PUT: self._put,
@@ -193,7 +193,7 @@ class _Replay:
             except (KeyError, IndexError, UnicodeDecodeError, struct.error):
                 self._tell_damage(segment, f"a record at byte {position} makes no sense")
         self.highest_id = max(self.highest_id, max(segment.jobs, default=0))
-        for _, job_id, name in self._unsynced:
+        for _, job_id, name, _ in self._unsynced:
             if name:
                 self.unsure.tubes.add(name)
             if job_id:
@@ -212,7 +212,9 @@ class _Replay:
             self._segment.synced = synced
             unsynced = self._unsynced
             while unsynced and unsynced[0][0] < synced:
-                unsynced.popleft()
+                _, job_id, name, is_whole = unsynced.popleft()
+                if is_whole:
+                    self._be_sure(job_id, name)
 
     def _put(self, record: bytes, position: int) -> None:
         before = len(self.jobs)
@@ -257,7 +259,9 @@ class _Replay:
         if self._stray:
             self._stray.pop(job_id, None)
         if position >= self._segment.synced:
-            self._unsynced.append((position, job_id, tube.name))
+            self._unsynced.append((position, job_id, tube.name, True))
+        elif self.unsure.jobs:
+            self.unsure.jobs.discard(job_id)
         return job
 
     def _state(self, record: bytes, position: int) -> None:
@@ -277,8 +281,7 @@ class _Replay:
         job.releases = releases
         job.buries = buries
         job.kicks = kicks
-        if position >= self._segment.synced:
-            self._unsynced.append((position, job_id, job.tube.name))
+        self._note(position, job_id, job.tube.name, is_whole=False)
 
     def _delete(self, record: bytes, position: int) -> None:
         job_id, _ = DELETE_LAYOUT.read(record, _CONTENT)
@@ -286,8 +289,7 @@ class _Replay:
         if name:
             tube = self._tubes_by_bytes.get(name) or self._tube_of(name)
             tube.cmd_delete += 1
-        if position >= self._segment.synced:
-            self._unsynced.append((position, job_id, name.decode("ascii")))
+        self._note(position, job_id, name.decode("ascii"), is_whole=True)
         if self.jobs.pop(job_id, None) is None:
             self._stray.pop(job_id, None)
 
@@ -304,8 +306,23 @@ class _Replay:
         tube.cmd_pause_tube = cmd_pause_tube
         self.tube_segments[tube.name] = self._segment
         self._segment.tubes.append(tube.name)
+        self._note(position, 0, tube.name, is_whole=True)
+
+    def _note(self, position: int, job_id: int, tube: str, *, is_whole: bool) -> None:
+        """Note a record of a job, or of a tube (job 0), by whether it is synced.
+
+        A ``is_whole`` one needs none of those before it: where they are unsure no longer matters.
+        """
         if position >= self._segment.synced:
-            self._unsynced.append((position, 0, tube.name))
+            self._unsynced.append((position, job_id, tube, is_whole))
+        elif is_whole:
+            self._be_sure(job_id, tube)
+
+    def _be_sure(self, job_id: int, tube: str) -> None:
+        if job_id:
+            self.unsure.jobs.discard(job_id)
+        else:
+            self.unsure.tubes.discard(tube)
 
     def _tube_of(self, name: bytes) -> Tube:
         record = self.tubes[name.decode("ascii")] = TubeRecord(name.decode("ascii"))

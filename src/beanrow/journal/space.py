@@ -14,6 +14,7 @@ Laws:
 from __future__ import annotations
 
 from array import array
+from contextlib import closing
 
 from beanrow.journal.codec import HEADER_SIZE, MARK_SIZE
 from beanrow.journal.disk import Disk
@@ -166,13 +167,18 @@ class Space:
         """Take back a file that turned out not to be usable."""
         self._rejected.append(name)
 
-    def fits(self, size: int, left: int) -> bool:
+    def fits(self, size: int, left: int, largest: int = 0) -> bool:
         """Whether records fit into what is ``left`` of a segment, and the spare files.
 
-        The end of a segment may stay empty because the next record is too long for it.
+        The end of a file may stay empty because the next record is too long for it: the
+        ``largest`` of these records, in bytes, or one as large as can be.
         """
-        beyond = len(self._spares) * self.usable - self.largest_record
-        return size <= left or size <= left + beyond
+        waste, files = largest or self.largest_record, len(self._spares)
+        return (
+            size <= left
+            or size <= left + files * (self.usable - waste)
+            or (files > 0 and size <= files * self.usable - (files - 1) * waste)
+        )
 
     def take(self, record_size: int) -> tuple[str, int]:
         """Give the name and the size of a file that a record of this size fits into."""
@@ -189,6 +195,34 @@ class Space:
             return self._make(self.file_size), self.file_size
         except OSError:
             return self._make(_SMALL_FILE), _SMALL_FILE
+
+    def take_first(self, records_size: int) -> tuple[str, int]:
+        """Give a file to begin with, into which records of this size are to go at once.
+
+        Where the disk is full the spare files stay what they are kept for: however often a server
+        is killed there, each beginning costs some hundred bytes, from the unused end of the last segment.
+        """
+        if self.is_reserve_whole:
+            return self.take(0)
+        try:
+            return self._make(self.file_size), self.file_size
+        except OSError:
+            pass
+        size = max(_SMALL_FILE, HEADER_SIZE + MARK_SIZE + records_size)
+        try:
+            self._cut_end()
+            return self._make(size), size
+        except OSError:
+            return self.take(0)
+
+    def _cut_end(self) -> None:
+        """Cut the last segment off where its records end; of the others the next one tells that."""
+        segment = self.segments[-1]
+        if segment.end < segment.size and not segment.damaged:
+            with closing(self.disk.open(segment.name)) as file:
+                file.truncate(segment.end)
+                file.sync()
+            self.cut(segment)
 
     def _make(self, size: int) -> str:
         self._made += 1

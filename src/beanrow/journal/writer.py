@@ -98,11 +98,10 @@ class Writer:
             self.segment.synced = self.segment.end
             self.segment.synced_jobs = len(self.segment.jobs)
 
-    def begin(self, record_size: int = 0) -> None:
-        """Begin a segment that a record of this size fits into."""
+    def begin(self, name: str, size: int) -> None:
+        """Begin a segment in this spare file of so many bytes."""
         space = self._space
         previous = self.segment if space.segments else Segment(0, 0)
-        name, size = space.take(record_size)
         segment = Segment(previous.number + 1, size)
         segment.tag, segment.salt = self._tag, self._salt = self._draw(16), self._draw(32)
         header = Header(
@@ -141,7 +140,7 @@ class Writer:
                 if segment.size - segment.end > segment.size // _WASTE:
                     file.truncate(segment.end)
                     self._space.cut(segment)
-        self.begin(record_size)
+        self.begin(*self._space.take(record_size))
 
     def give_up(self, *, keep: bool) -> None:
         """Leave the segment after a failure; the next record begins another one.
@@ -161,6 +160,11 @@ class Writer:
                 self._space.disk.remove(segment.name)
                 self._space.drop(-1)
 
+    def confirm(self) -> None:
+        """Write, if it fits, a mark that tells what was synced."""
+        if self._left >= 0:
+            self._write(b"")
+
     def close(self) -> None:
         """Write and sync all; a last mark says so."""
         self.flush()
@@ -168,7 +172,7 @@ class Writer:
         if self._file is not None:
             if self._left < 0:  # not even a mark fits
                 self._turn_over(0)
-            self._write(b"")
+            self.confirm()
             self.sync()
             self._file.close()
             self._file = None
