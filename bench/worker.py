@@ -89,17 +89,14 @@ OURS_TASKS = Peer(
     "beanrow tasks", "beanrow", "beanrow_async_peer", "beanstalkd",
     _OURS_ASYNC + "--tasks {slots}", naps=True,
 )  # fmt: skip
-# Not held against a goal: no peer takes several jobs at a time and loses none.
-OURS_BATCHES = (
-    Peer(
-        "beanrow thr. batch", "beanrow", "beanrow_batch_peer", "beanstalkd",
-        _OURS_BATCH + "--threads {slots}",
-    ),
-    Peer(
-        "beanrow proc. batch", "beanrow", "beanrow_batch_peer", "beanstalkd",
-        _OURS_BATCH + "--processes {slots}",
-    ),
-)  # fmt: skip
+# One slot, and held against no goal: no peer takes several jobs at a time and loses none.
+OURS_BATCHES = Peer(
+    "beanrow 1 thr. batch",
+    "beanrow",
+    "beanrow_batch_peer",
+    "beanstalkd",
+    _OURS_BATCH + "--threads 1",
+)
 BARE = Peer(
     "greenstalk threads", "greenstalk", "greenstalk_peer", "beanstalkd", _BARE + "threads {slots} {tube}",
     naps=True, produces=True,
@@ -127,7 +124,7 @@ FRAMEWORKS = (
     HUEY_PROCESSES,
     TASKIQ,
 )  # fmt: skip
-OURS = (OURS_THREADS, OURS_PROCESSES, OURS_TASKS, *OURS_BATCHES)
+OURS = (OURS_THREADS, OURS_PROCESSES, OURS_TASKS, OURS_BATCHES)
 PEERS = (*OURS, BARE, BARE_PROCESSES, *FRAMEWORKS)
 
 

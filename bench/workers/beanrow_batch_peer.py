@@ -8,7 +8,7 @@ from bench.workers.record import URL, record
 app_noop = App(URL or None)
 
 
-@app_noop.task(tube="noop", batch=20)
+@app_noop.task(tube="noop", batch=64)
 def noop(id: int, put_at: int) -> None:
     record(id, put_at)
 
