@@ -6,6 +6,7 @@ SHELL := /bin/bash
 PYTHON ?=
 SEEDS ?= 0:100
 SERVER ?=
+SECONDS ?= 600
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -15,7 +16,7 @@ PIP := $(PY) -m pip --disable-pip-version-check install -qq --no-compile
 
 # Two installs into one environment would run into each other under `make -j`.
 .NOTPARALLEL:
-.PHONY: help demo test test-long bench bench-worker simulate lint types pytest format install-daemon clean
+.PHONY: help demo test test-long bench bench-worker simulate soak lint types pytest format install-daemon clean
 
 help: ## this text
 	@echo "Usage: make TARGET   (make and Python 3.11 or newer are all it needs)"
@@ -39,6 +40,9 @@ bench-worker: $(VENV)/.bench-worker-installed install-daemon ## our worker besid
 simulate: $(VENV)/.test-installed install-daemon ## random histories against a model, then against the daemon (SEEDS=0:100)
 	$(PY) -m tests.simulation --seeds $(SEEDS)
 	$(PY) -m tests.differential --seeds $(SEEDS)
+
+soak: $(VENV)/.test-installed ## a loaded server for long, killed now and then; nothing may grow (SECONDS=600)
+	$(PY) -m tests.soak --seconds $(SECONDS)
 
 lint: $(VENV)/.test-installed ## ruff: rules and format
 	$(PY) -m ruff check --quiet .

@@ -20,13 +20,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.differential", description=__doc__)
     parser.add_argument("--seeds", type=seeds, default=range(50), metavar="A:B")
     parser.add_argument("--steps", type=int, default=2000, help="steps a seed (default 2000)")
+    parser.add_argument("--journal", action="store_true", help="both servers keep their jobs")
     options = parser.parse_args()
     start, steps, replies = time.monotonic(), 0, 0
     for seed in options.seeds:
         try:
-            result = run_seed(seed, options.steps)
+            result = run_seed(seed, options.steps, kept=options.journal)
         except Difference as difference:
-            print(explained(difference, seed, options.steps))  # noqa: T201
+            print(explained(difference, seed, options.steps, kept=options.journal))  # noqa: T201
             return 1
         steps += result.steps
         replies += result.replies

@@ -16,6 +16,7 @@ import os
 import re
 import signal
 import socket
+import tempfile
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -315,17 +316,24 @@ def shown(step: Step) -> str:
 
 
 def run_seed(
-    seed: int, steps: int, engine_class: type[Engine] = Engine, *, with_ours: bool = True
+    seed: int,
+    steps: int,
+    engine_class: type[Engine] = Engine,
+    *,
+    with_ours: bool = True,
+    kept: bool = False,
 ) -> Result:
     """Run one conversation on servers of its own. Every 10th is drained, every 20th is timed.
 
-    A timed one that differs is tried again: a machine that stalls for a third of a second looks
+    ``kept``: both servers keep their jobs on the disk. A timed one that differs is tried again: a machine that stalls for a third of a second looks
     the same.
     """
     for _ in range(TIMED_TRIES - 1 if _is_timed(seed) else 0):
         with contextlib.suppress(Difference):
-            return run_source(_conversation(seed, steps), engine_class, with_ours=with_ours)
-    return run_source(_conversation(seed, steps), engine_class, with_ours=with_ours)
+            return run_source(
+                _conversation(seed, steps), engine_class, with_ours=with_ours, kept=kept
+            )
+    return run_source(_conversation(seed, steps), engine_class, with_ours=with_ours, kept=kept)
 
 
 def _is_timed(seed: int) -> bool:
@@ -363,16 +371,20 @@ def run_source(
     with_daemon: bool = True,
     with_ours: bool = True,
     patience: float = PATIENCE,
+    kept: bool = False,
 ) -> Result:
     """Run what the source says on servers of its own."""
-    servers: list[Server] = []
-    try:
+    with contextlib.ExitStack() as ending:
+
+        def flags() -> list[str]:
+            if not kept:
+                return []
+            return ["-b", ending.enter_context(tempfile.TemporaryDirectory())]
+
+        servers: list[Server] = []
         if with_daemon:
-            servers.append(Daemon())
+            servers.append(ending.enter_context(Daemon(*flags())))
         if with_ours:
-            servers.append(OurServer())
+            servers.append(ending.enter_context(OurServer(*flags())))
         twin = Twin(CONNECTIONS, engine_class)
         return Run(twin, servers, source, patience).run()
-    finally:
-        for server in servers:
-            server.stop()

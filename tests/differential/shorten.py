@@ -12,12 +12,12 @@ from tests.differential.run import Difference, run_steps
 _SECONDS = 20.0
 
 
-def explained(found: Difference, seed: int, steps: int) -> str:
+def explained(found: Difference, seed: int, steps: int, *, kept: bool = False) -> str:
     """Say what differs, in as few steps as can be found, and how to repeat it.
 
-    A timed conversation is told whole: to try it again and again takes too long.
+    One that is timed or with journals is told whole: to try it again and again takes too long.
     """
-    timed = any(isinstance(step, NextPhase) for step in found.steps)
+    timed = kept or any(isinstance(step, NextPhase) for step in found.steps)
     shortest = found if timed else shorten(found, Engine, _SECONDS)
     return (
         f"seed {seed} differs at step {len(found.steps)}. "
@@ -25,6 +25,7 @@ def explained(found: Difference, seed: int, steps: int) -> str:
         f"{shortest}\n\nto repeat it:\n"
         f"    make simulate SEEDS={seed}\n"
         f"    python -m tests.differential --seeds {seed} --steps {steps}"
+        + (" --journal" if kept else "")
     )
 
 

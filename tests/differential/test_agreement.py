@@ -15,17 +15,27 @@ from tests.differential.shorten import explained, shorten
 pytestmark = pytest.mark.daemon
 
 
-def compare(seed: int, steps: int) -> None:
+def compare(seed: int, steps: int, *, kept: bool = False) -> None:
     try:
-        result = run_seed(seed, steps)
+        result = run_seed(seed, steps, kept=kept)
     except Difference as difference:
-        pytest.fail(explained(difference, seed, steps), pytrace=False)
+        pytest.fail(explained(difference, seed, steps, kept=kept), pytrace=False)
     assert result.replies > result.steps / 2, "too much of the conversation went unanswered"
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2, 5, 19])  # 5 drains, 19 lets time pass
 def test_short_conversations(seed: int) -> None:
     compare(seed, 1000)
+
+
+def test_a_conversation_with_journals() -> None:
+    compare(3, 1000, kept=True)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(200, 220))
+def test_long_conversations_with_journals(seed: int) -> None:
+    compare(seed, 2000, kept=True)
 
 
 @pytest.mark.long

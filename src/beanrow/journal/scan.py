@@ -101,7 +101,10 @@ class Scan:
         """Name the damaged records whose frames are still whole."""
         while position + _HEAD.size + DELETE_LAYOUT.size <= end:
             tag, _, length, kind = _HEAD.unpack_from(self._data, position)
-            if tag != self._tag or kind not in _KINDS or position + _HEAD.size + length > end:
+            if tag != self._tag or kind not in _KINDS:
+                return
+            if position + _HEAD.size + length > end:
+                yield f"{_KINDS[kind]}, cut short"
                 return
             if kind in _OF_A_JOB:
                 job_id, _ = DELETE_LAYOUT.read(self._data, position + _HEAD.size)
