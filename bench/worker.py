@@ -62,6 +62,7 @@ class Peer(NamedTuple):
 
 
 _OURS = "{python} -m beanrow.worker bench.workers.beanrow_peer:app_{tube} --log-level warning "
+_OURS_BATCH = _OURS.replace("beanrow_peer", "beanrow_batch_peer")
 _OURS_ASYNC = _OURS.replace("beanrow_peer", "beanrow_async_peer")
 _BARE = "{python} -m bench.workers.greenstalk_peer "
 _CELERY = (
@@ -88,6 +89,14 @@ OURS_TASKS = Peer(
     "beanrow tasks", "beanrow", "beanrow_async_peer", "beanstalkd",
     _OURS_ASYNC + "--tasks {slots}", naps=True,
 )  # fmt: skip
+# One slot, and held against no goal: no peer takes several jobs at a time and loses none.
+OURS_BATCHES = Peer(
+    "beanrow 1 thr. batch",
+    "beanrow",
+    "beanrow_batch_peer",
+    "beanstalkd",
+    _OURS_BATCH + "--threads 1",
+)
 BARE = Peer(
     "greenstalk threads", "greenstalk", "greenstalk_peer", "beanstalkd", _BARE + "threads {slots} {tube}",
     naps=True, produces=True,
@@ -115,7 +124,8 @@ FRAMEWORKS = (
     HUEY_PROCESSES,
     TASKIQ,
 )  # fmt: skip
-PEERS = (OURS_THREADS, OURS_PROCESSES, OURS_TASKS, BARE, BARE_PROCESSES, *FRAMEWORKS)
+OURS = (OURS_THREADS, OURS_PROCESSES, OURS_TASKS, OURS_BATCHES)
+PEERS = (*OURS, BARE, BARE_PROCESSES, *FRAMEWORKS)
 
 
 # -- one run ----------------------------------------------------------------------

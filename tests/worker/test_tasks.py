@@ -223,6 +223,22 @@ def test_stopping_under_load_loses_and_doubles_nothing(
     assert told.count("lost") == 0
 
 
+def test_bodies_whose_last_bytes_come_in_a_read_of_their_own(
+    app: App, client: Client, tube: str, told: Told
+) -> None:
+    @app.task(tube=tube)
+    async def take(body: bytes) -> None: ...
+
+    sizes = range(65_490, 65_536)
+    take.put_many((b"x" * size,) for size in sizes)
+
+    async def work() -> None:
+        async with working(app, 1):
+            await until(lambda: told.count("after") == len(sizes))
+
+    asyncio.run(work())
+
+
 def test_a_server_that_goes_away_is_waited_for(tube: str, told: Told) -> None:
     ran: list[int] = []
     with OurServer() as first:

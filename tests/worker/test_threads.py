@@ -24,7 +24,7 @@ from beanrow import (
 )
 from beanrow.worker.letters import read_letter
 from beanrow.worker.slot import Slot
-from tests.worker.conftest import Told, is_gone, until, working
+from tests.worker.conftest import PATIENCE, Told, is_gone, until, working
 
 
 def test_each_job_runs_once_and_is_deleted(app: App, client: Client, tube: str, told: Told) -> None:
@@ -438,6 +438,22 @@ def test_a_hook_that_fails(app: App, client: Client, tube: str, told: Told) -> N
     with working(app, threads=1):
         told.wait_for("bury", two, 'KeyError: "the run\'s failure"')
     assert is_gone(client, one)
+
+
+def test_bodies_whose_last_bytes_come_in_a_read_of_their_own(
+    app: App, client: Client, tube: str, told: Told
+) -> None:
+    """A read takes 65,536 bytes; what is left may be fewer than a read else waits for."""
+
+    @app.task(tube=tube)
+    def take(body: bytes) -> None: ...
+
+    sizes = range(65_490, 65_536)
+    take.put_many((b"x" * size,) for size in sizes)
+    began = time.monotonic()
+    with working(app, threads=1):
+        told.wait_for("after", count=len(sizes))
+    assert time.monotonic() - began < PATIENCE
 
 
 @pytest.fixture

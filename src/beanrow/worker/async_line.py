@@ -28,7 +28,7 @@ from beanrow.errors import (
 )
 from beanrow.protocol.commands import Command, read_reserve
 from beanrow.protocol.replies import DELETED, ReplyStream
-from beanrow.worker.line import BOTH_REPLIES, RESERVE
+from beanrow.worker.line import BOTH_REPLIES, RESERVE, least_to_come
 
 __all__ = ["AsyncLine"]
 
@@ -85,9 +85,9 @@ class AsyncLine:
         with self._lock:
             if self.closed:
                 raise ConnectionLostError(f"the connection to {self.peer} was closed", "never-sent")
-            if short:
-                self._wire.wake_from(1)
             self._expected.extend(said)
+            if short:
+                self._wire.wake_from(least_to_come(len(self._expected), self._stream))
             self.said_at = self._loop.time()
             self.end = self.said_at + self._timeout + said[-1][0].wait
             try:
@@ -128,7 +128,7 @@ class AsyncLine:
             if len(heard) == len(said) and not done.done():
                 done.set_result(None)
 
-        if said[-1].name.startswith("reserve"):
+        if said[-1].wait:
             self.waiting = True
         self.say(*((command, hear) for command in said))
         if self.waiting and self.stopping:
@@ -184,6 +184,9 @@ class AsyncLine:
                 self._answer(reply)
         except (ValueError, IndexError, BadReplyError):
             self._break(f"it said what is no answer: {data[:80]!r}")
+        with self._lock:
+            if self._expected and not self.closed:
+                self._wire.wake_from(least_to_come(len(self._expected), stream))
 
     def _answer(self, reply: bytes) -> None:
         """Give one reply to the oldest command."""
@@ -192,8 +195,8 @@ class AsyncLine:
             idle = not self._expected
             if idle:
                 self._wire.wake_from(BOTH_REPLIES)
-        if command.wait or command.name == "reserve-with-timeout":
-            self.waiting = not idle and self._expected[-1][0].name == "reserve-with-timeout"
+        if command.wait:
+            self.waiting = not idle and self._expected[-1][0].wait > 0
         try:
             told: Any = command.answer(reply)
         except _ANSWERS as error:

@@ -122,7 +122,7 @@ class AsyncSlot:
             while not line.stopping:
                 jobs, refused = await _carried(batch.fetch(), line)
                 self._lose(refused)
-                if not (line.half_closed or line.stopping):  # what came too late goes back
+                if not line.stopping:  # what came too late goes back
                     await self._run_batch(line, batch, jobs)
             self._end()
         except BeanstalkError:
@@ -176,7 +176,7 @@ class AsyncSlot:
         if isinstance(told, BeanstalkError):
             line.close()
             self._worker.begin(self, self.open())
-        elif isinstance(told, Job) and not line.half_closed:
+        elif isinstance(told, Job) and not line.stopping:
             self._worker.begin(self, self._perform(told))
         elif line.stopping:
             self._end()  # a job that came too late goes back with the connection

@@ -8,11 +8,12 @@ Laws:
   ``reserve`` at once, and what ended the last job was said before. A line that is told
   to stop while its job runs says that job's end and nothing more.
 - One wake-up for the two replies: a read waits for more bytes than DELETED has. It is a
-  third of the cost of a job that does nothing.
+  third of the cost of a job that does nothing. What is left of replies is read without that.
 """
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
     from beanrow.client.address import Address
 
-__all__ = ["BOTH_REPLIES", "RESERVE", "Line", "Turn"]
+__all__ = ["BOTH_REPLIES", "RESERVE", "Line", "Turn", "least_to_come"]
 
 T = TypeVar("T")
 
@@ -51,7 +52,18 @@ _DELETED_BYTES = len(DELETED)
 BOTH_REPLIES = 10
 """More bytes than DELETED, RELEASED and BURIED have but at most as many as TIMED_OUT, the
 shortest reply to a reserve."""
+_SHORTEST = 8
+"""Bytes of the shortest reply there is, BURIED or KICKED."""
 _ANSWERS = (CommandError, BeanstalkSignal, StatsParsingError)
+
+
+def least_to_come(replies: int, stream: ReplyStream) -> int:
+    """Tell how many bytes so many replies need at least, the first of which may have begun.
+
+    A read may wait for as many, one wake-up for many replies, and not for more: what is left
+    of a reply can be a single byte that nothing follows.
+    """
+    return replies * _SHORTEST if stream.idle else (replies - 1) * _SHORTEST + 1
 
 
 class Turn(Protocol):
@@ -68,11 +80,12 @@ class Line:
     """A connection of a slot; ``watched`` are the tubes that it reserves from.
 
     ``refused`` is why the server did not take what ended the last job, None if it did.
-    ``said_at`` and ``heard_at`` are the clock's, of the last conversation.
+    ``said_at`` and ``heard_at`` are the clock's, of the last conversation. ``shared``: another
+    process has this socket too, and may be in conversation over it now.
     """
 
     __slots__ = (
-        "_clock", "_gate", "_recv", "_send", "_timeout", "_waiting", "_wire", "closed", "half_closed",
+        "_clock", "_gate", "_gathers", "_recv", "_send", "_timeout", "_waiting", "_wire", "closed", "half_closed",
         "heard_at", "peer", "refused", "said_at", "stopping", "turn", "watched",
     )  # fmt: skip
 
@@ -82,10 +95,13 @@ class Line:
         peer: str,
         timeout: float,
         turn: Turn | None = None,
+        *,
+        shared: bool = False,
     ) -> None:
         self._wire = wire
         self._send = wire.send
         self._recv = wire.recv
+        self._gathers = type(wire) is Wire  # a read through TLS takes no flags
         self._timeout = timeout
         self._clock = time.monotonic
         self._gate = threading.Lock()
@@ -98,8 +114,9 @@ class Line:
         self.half_closed = False
         self.closed = False
         self.said_at = self.heard_at = self._clock()
-        wire.wake_after(ROUND + timeout)
-        wire.wake_from(BOTH_REPLIES)
+        if not shared:
+            wire.wake_after(ROUND + timeout)
+            wire.wake_from(BOTH_REPLIES)
 
     @classmethod
     def open(cls, address: Address, timeout: float, tls: ssl.SSLContext | None) -> Line:
@@ -192,12 +209,11 @@ class Line:
         """Exchange as ``exchange`` does, for whoever has taken the turn."""
         wait = sum(one.wait for one in said)
         end = self._clock() + self._timeout + wait
-        waits = said[-1].name.startswith("reserve")
+        waits = said[-1].wait > 0  # half a close would end what is answered at once anyway
         request = b"".join([one.request for one in said])
         try:
             if self.closed:
                 raise ConnectionLostError(f"the connection to {self.peer} was closed", "never-sent")
-            self._wire.wake_from(1)
             try:
                 self.said_at = self._clock()
                 sent = self._send(request)
@@ -206,9 +222,7 @@ class Line:
             self._waiting = waits
             if waits and self.stopping:
                 self.half_close()
-            heard = self._hear_rest(said, request[sent:], b"", end)
-            self._wire.wake_from(BOTH_REPLIES)
-            return heard
+            return self._hear_rest(said, request[sent:], b"", end)
         except BaseException:
             self.close()
             raise
@@ -217,14 +231,16 @@ class Line:
         self, said: Sequence[Command[Any]], unsent: bytes, data: bytes, end: float
     ) -> list[Any]:
         """Send what is unsent, and collect the answer to each command until ``end``."""
-        stream, heard = ReplyStream(), []
+        stream = ReplyStream()
+        heard: list[Any] = []
         stream.feed(data)
+        self._wire.wake_from(1)
         try:
             while unsent:
                 unsent = unsent[self._send(unsent) :]
             for command in said:
                 while (reply := stream.next()) is None:
-                    stream.feed(self._receive(end))
+                    stream.feed(self._receive(end, least_to_come(len(said) - len(heard), stream)))
                 try:
                     heard.append(command.answer(reply))
                 except _ANSWERS as error:
@@ -237,16 +253,21 @@ class Line:
         if not stream.idle:
             raise BadReplyError(str(said[-1]), stream.rest)
         self._wire.wake_after(ROUND + self._timeout)
+        self._wire.wake_from(BOTH_REPLIES)
         return heard
 
-    def _receive(self, end: float) -> bytes:
+    def _receive(self, end: float, least: int) -> bytes:
+        # The kernel gathers the replies of a batch. By SO_RCVLOWAT it would not: that counts
+        # only what came since a read has begun to wait, not what the read has taken.
+        many = self._gathers and least > _SHORTEST
+        size, flags = (least, socket.MSG_WAITALL) if many else (_CHUNK, 0)
         while True:
             left = end - self._clock()
             if left <= 0:
                 raise TimeoutError("no answer in time")
             self._wire.wake_after(left)
             try:
-                data = self._recv(_CHUNK)
+                data = self._recv(size, flags)
             except (BlockingIOError, TimeoutError):
                 continue  # the clock decides
             if not data:

@@ -236,6 +236,7 @@ class ProcessWorker:
                     str(self._app.address),
                     float_seconds(self._app.timeout),
                     FileTurn(self._locks, child.place),
+                    shared=True,
                 )
 
     def health(self) -> Health:

@@ -217,7 +217,7 @@ class Slot:
                 if self.board is not None:
                     self.board.idle()
                 continue
-            if line.half_closed:
+            if line.stopping:
                 return  # it came too late: closing gives it back
             last = job.id
             finish = self._handle(line, job, first=first)
@@ -232,7 +232,7 @@ class Slot:
             while True:
                 jobs, refused = _carried(batch.fetch(), line.exchange)
                 self._lose(refused)
-                if line.half_closed or line.stopping:
+                if line.stopping:
                     return  # what came too late goes back
                 if self.board is not None:
                     self.board.hold(batch.held)
