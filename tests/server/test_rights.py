@@ -65,7 +65,11 @@ def test_every_request_has_its_rule() -> None:
 NEEDS: list[tuple[Request, set[str]]] = [
     (requests.Put(0, 0, 60, b"x"), {"put"}),
     (requests.PutTooBig(), {"put"}),
+    (requests.PutTooBig("mail-2"), {"put"}),
     (requests.PutUnterminated(), {"put"}),
+    (requests.PutInTube("mail-2", 0, 0, 60, b"x"), {"put"}),
+    (requests.Truncate("mail-1"), {"admin"}),
+    (requests.Capabilities(()), {"put", "take", "admin", "none"}),
     (requests.Use("mail-1"), {"put", "take", "admin"}),
     (requests.Watch("mail-1"), {"take"}),
     (requests.Reserve(), {"take"}),

@@ -203,11 +203,11 @@ class IdUsedAgain(Engine):
         return reply
 
 
-class JobsBackBestFirst(Engine):
-    """The jobs of a closed connection come back best first, not as they were reserved."""
+class JobsBackLastFirst(Engine):
+    """The jobs of a closed connection come back last first, not as they were reserved."""
 
     def close(self, session: Session, now: int) -> None:
-        session.held = dict(sorted(session.held.items(), key=lambda item: item[1].priority))
+        session.held = dict(reversed(session.held.items()))
         super().close(session, now)
 
 
@@ -314,6 +314,27 @@ class JobsOfTheGoneKept(Engine):
         session.held = held
 
 
+class PutMovesTheUser(Engine):
+    """Who puts into another tube uses it from then on."""
+
+    def _put_in_tube(self, session: Session, request: requests.PutInTube, now: int) -> bytes:
+        self._use(session, requests.Use(request.tube), now)
+        return super()._put_in_tube(session, request, now)
+
+
+class TruncateLeavesTheBuried(Engine):
+    """Truncate deletes only what somebody could still reserve."""
+
+    def _truncate(self, session: Session, request: requests.Truncate, now: int) -> bytes:
+        tube = self.tubes.get(request.tube)
+        if tube is not None:
+            buried, tube.buried = tube.buried, OrderedDict()
+            reply = super()._truncate(session, request, now)
+            tube.buried = buried
+            return reply
+        return replies.NOT_FOUND
+
+
 BUGS: list[type[Engine]] = [
     ReleasedToTheEnd,
     LastComeFirstServed,
@@ -332,7 +353,7 @@ BUGS: list[type[Engine]] = [
     TubeKeptForEver,
     TubesInOrder,
     IdUsedAgain,
-    JobsBackBestFirst,
+    JobsBackLastFirst,
     HalfClosedWaits,
     TwoHolders,
     DelayEndsEarly,
@@ -342,4 +363,6 @@ BUGS: list[type[Engine]] = [
     ReleaseWakesNobody,
     DeletesWhatOthersHold,
     JobsOfTheGoneKept,
+    PutMovesTheUser,
+    TruncateLeavesTheBuried,
 ]

@@ -42,7 +42,7 @@ FILE = 8192
 SIZE = 5 * FILE
 RESERVED_COMMITS = 20
 """Commits without a put that a full disk must still take; some 100 bytes each."""
-PROMISES = (b"INSERTED", b"DELETED", b"RELEASED", b"BURIED", b"KICKED", b"PAUSED")
+PROMISES = (b"INSERTED", b"DELETED", b"RELEASED", b"BURIED", b"KICKED", b"PAUSED", b"TRUNCATED")
 POLICIES = [0, 0, 0, SECOND // 20, None]
 ENDS = ["kill", "power", "power", "cut and kill", "cut and power", "stop"]
 
@@ -148,7 +148,7 @@ class KeptSimulation(Simulation):
     def _hear(self, said: dict[int, list[bytes]]) -> None:
         super()._hear(said)
         self._promised |= any(
-            reply.startswith(PROMISES) and reply != b"KICKED 0\r\n"
+            reply.startswith(PROMISES) and reply not in (b"KICKED 0\r\n", b"TRUNCATED 0\r\n")
             for told in said.values()
             for reply in told
         )

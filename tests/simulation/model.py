@@ -15,13 +15,14 @@ from typing import Any, TypeVar
 
 from beanrow.engine.counters import HostFacts
 from beanrow.protocol import replies, requests
+from beanrow.protocol.capabilities import CAPABILITIES
 from beanrow.protocol.requests import Request
 from beanrow.protocol.stats import JobStats, ServerStats, TubeStats, write_list
 
 SECOND = 1_000_000_000
 
 ALSO_COUNTED = {
-    "cmd_put": ("put_too_big", "put_unterminated", "malformed put"),
+    "cmd_put": ("put_in_tube", "put_too_big", "put_unterminated", "malformed put"),
     "cmd_pause_tube": ("malformed pause-tube",),
 }
 
@@ -276,6 +277,16 @@ class Model:
         self.into(job, "delayed" if job.delay else "ready", now)
         return replies.inserted(job.id)
 
+    def put_in_tube(
+        self, number: int, peer: ModelPeer, request: requests.PutInTube, now: int
+    ) -> bytes:
+        used, peer.used = peer.used, request.tube
+        self.make_tube(request.tube)
+        reply = self.put(number, peer, requests.Put(*request[1:]), now)
+        peer.used = used
+        self.drop_tube(request.tube)
+        return reply
+
     def put_too_big(self, *_: object) -> bytes:
         return replies.JOB_TOO_BIG
 
@@ -415,6 +426,19 @@ class Model:
         if not tube.paused_until:
             self.drop_tube(tube.name)
         return replies.PAUSED
+
+    def truncate(self, number: int, peer: ModelPeer, request: requests.Truncate, now: int) -> bytes:
+        tube = self.tube(request.tube)
+        if tube is None:
+            return replies.NOT_FOUND
+        jobs = [job for job in self.jobs if job.tube == tube.name and job.state != "reserved"]
+        tube.cmd_delete += len(jobs)
+        for job in jobs:
+            self.forget(job)
+        return replies.truncated(len(jobs))
+
+    def capabilities(self, *_: object) -> bytes:
+        return replies.ok(write_list(sorted(CAPABILITIES)))
 
     def stats(self, number: int, peer: ModelPeer, request: object, now: int) -> bytes:
         peers = self.peers.values()

@@ -23,6 +23,7 @@ from beanrow.engine import ready, timers, tube
 from beanrow.engine.engine import Engine
 from beanrow.engine.session import Session
 from beanrow.protocol import requests
+from beanrow.protocol.capabilities import CAPABILITIES
 from beanrow.protocol.requests import Request
 from tests.simulation.check import check
 from tests.simulation.model import SECOND, Due, Model
@@ -294,6 +295,9 @@ class Simulation:
     def _tube(self) -> str:
         return self._random.choice(TUBES)
 
+    def _words(self) -> tuple[str, ...]:
+        return tuple(self._random.sample(sorted(CAPABILITIES), 2))
+
     def _bound(self) -> int:
         return self._random.choice([0, 1, 2, 2**32 - 1])
 
@@ -329,6 +333,9 @@ WEIGHTS: dict[type[Request], float] = {
     requests.ListTubeUsed: 1,
     requests.ListTubesWatched: 2,
     requests.PauseTube: 2,
+    requests.Capabilities: 0.5,
+    requests.PutInTube: 4,
+    requests.Truncate: 0.7,
     requests.Quit: 0.5,
     requests.BadFormat: 0.5,
     requests.UnknownCommand: 0.5,

@@ -80,6 +80,7 @@ def server_stats(engine: Engine, host: HostFacts, now: int) -> ServerStats:
         current_jobs_delayed=counters.delayed,
         current_jobs_buried=counters.buried,
         cmd_put=counted[requests.Put]
+        + counted[requests.PutInTube]
         + counted[requests.PutTooBig]
         + counted[requests.PutUnterminated],
         cmd_peek=counted[requests.Peek],
@@ -104,7 +105,7 @@ def server_stats(engine: Engine, host: HostFacts, now: int) -> ServerStats:
         cmd_list_tubes_watched=counted[requests.ListTubesWatched],
         cmd_pause_tube=counted[requests.PauseTube],
         job_timeouts=counters.job_timeouts,
-        total_jobs=counted[requests.Put] - counters.refused_puts,
+        total_jobs=counted[requests.Put] + counted[requests.PutInTube] - counters.refused_puts,
         max_job_size=engine.max_job_size,
         current_tubes=len(engine.tubes),
         current_connections=counters.connections,

@@ -24,6 +24,7 @@ from beanrow.engine.session import Session
 from beanrow.engine.timers import NEVER, SECOND
 from beanrow.engine.tube import Tube
 from beanrow.protocol import replies, requests
+from beanrow.protocol.capabilities import CAPABILITIES
 from beanrow.protocol.stats import write_list
 from beanrow.protocol.values import MAX_JOB_SIZE
 
@@ -40,6 +41,7 @@ class Engine(Queue):
 
     ``max_job_size`` is the limit of a body in bytes, ``now`` the time of the start,
     ``host`` tells what ``stats`` says of the process. Set ``draining`` to refuse puts.
+    ``capabilities`` are the words of extensions that it tells of.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Engine(Queue):
         self.started = now
         self.max_job_size = max_job_size
         self.draining = False
+        self.capabilities = CAPABILITIES
         self._host = host
         self._next_id = 1
         self._handlers = self._handler_table()
@@ -87,6 +90,9 @@ class Engine(Queue):
             requests.ListTubesWatched: self._list_tubes_watched,
             requests.PauseTube: self._pause_tube,
             requests.Auth: self._auth,
+            requests.Capabilities: self._capabilities,
+            requests.PutInTube: self._put_in_tube,
+            requests.Truncate: self._truncate,
             requests.Quit: self._quit,
             requests.BadFormat: self._bad_format,
             requests.UnknownCommand: self._unknown_command,
@@ -375,6 +381,37 @@ class Engine(Queue):
 
     def _list_tube_used(self, session: Session, request: requests.ListTubeUsed, now: int) -> bytes:
         return replies.using(session.used.name)
+
+    # -- our extensions -----------------------------------------------------------
+
+    def _capabilities(self, session: Session, request: requests.Capabilities, now: int) -> bytes:
+        session.words |= self.capabilities.intersection(request.words)
+        return replies.ok(write_list(sorted(self.capabilities)))
+
+    def _put_in_tube(self, session: Session, request: requests.PutInTube, now: int) -> bytes:
+        """Put as one who uses the tube for just this long.
+
+        So ``_put`` and all that it is overridden by go on asking for the used tube, and a plain
+        put pays nothing for this one.
+        """
+        used, tube = session.used, self._tube(request.tube)
+        session.used = tube
+        try:
+            return self._put(session, requests.Put(*request[1:]), now)
+        finally:
+            session.used = used
+            self._drop_if_unused(tube)
+
+    def _truncate(self, session: Session, request: requests.Truncate, now: int) -> bytes:
+        tube = self.tubes.get(request.tube)
+        if tube is None:
+            return replies.NOT_FOUND
+        jobs = tube.free_jobs()
+        for job in jobs:
+            self._take_out_of_turn(job, DELETED)
+            tube.cmd_delete += 1
+            self._forget(job)
+        return replies.truncated(len(jobs))
 
     # -- leaving, and lines that are no command -----------------------------------
 

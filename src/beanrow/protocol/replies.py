@@ -35,6 +35,7 @@ __all__ = [
     "ok",
     "reserved",
     "split_lines",
+    "truncated",
     "using",
     "watching",
 ]
@@ -82,6 +83,11 @@ def watching(count: int) -> bytes:
 def kicked(count: int) -> bytes:
     """KICKED: so many jobs were kicked."""
     return b"KICKED %d\r\n" % count
+
+
+def truncated(count: int) -> bytes:
+    """TRUNCATED: so many jobs were deleted."""
+    return b"TRUNCATED %d\r\n" % count
 
 
 def reserved(job_id: int, body: bytes) -> bytes:

@@ -13,6 +13,7 @@ __all__ = [
     "Auth",
     "BadFormat",
     "Bury",
+    "Capabilities",
     "Delete",
     "Ignore",
     "Kick",
@@ -27,6 +28,7 @@ __all__ = [
     "PeekReady",
     "Parsed",
     "Put",
+    "PutInTube",
     "PutLine",
     "PutTooBig",
     "PutUnterminated",
@@ -40,6 +42,7 @@ __all__ = [
     "StatsJob",
     "StatsTube",
     "Touch",
+    "Truncate",
     "UnknownCommand",
     "Use",
     "Watch",
@@ -56,11 +59,15 @@ class Put(NamedTuple):
 
 
 class PutTooBig(NamedTuple):
-    """A put whose body was over the limit and has been skipped."""
+    """A put whose body was over the limit and has been skipped; into the used tube if None."""
+
+    tube: str | None = None
 
 
 class PutUnterminated(NamedTuple):
-    """A put whose body was not ended by CR LF."""
+    """A put whose body was not ended by CR LF; into the used tube if None."""
+
+    tube: str | None = None
 
 
 class Use(NamedTuple):
@@ -198,6 +205,31 @@ class Auth(NamedTuple):
         return "Auth(token=...)"  # whatever prints a request must not tell the secret
 
 
+class Capabilities(NamedTuple):
+    """What the server knows beyond the daemon; switch these words on. An extension of our server.
+
+    So are all requests below it. They are none until their word is switched on.
+    """
+
+    words: tuple[str, ...]
+
+
+class PutInTube(NamedTuple):
+    """A whole job for this tube; the used one is left alone. Delay and ttr in seconds."""
+
+    tube: str
+    priority: int
+    delay: int
+    ttr: int
+    body: bytes
+
+
+class Truncate(NamedTuple):
+    """Delete all jobs of this tube that nobody has reserved."""
+
+    tube: str
+
+
 class Quit(NamedTuple):
     """Close the connection."""
 
@@ -213,13 +245,17 @@ class UnknownCommand(NamedTuple):
 
 
 class PutLine(NamedTuple):
-    """The line of a put; its body is still to come. Never leaves this package."""
+    """The line of a put; its body is still to come. Never leaves this package.
+
+    ``becomes`` is what it is if not a plain put: a request that lacks only its body, or a
+    ``BadFormat``, whose body is no body.
+    """
 
     priority: int
     delay: int
     ttr: int
     size: int
-    junk: bool
+    becomes: PutInTube | BadFormat | None = None
 
 
 Request = (
@@ -250,6 +286,9 @@ Request = (
     | ListTubesWatched
     | PauseTube
     | Auth
+    | Capabilities
+    | PutInTube
+    | Truncate
     | Quit
     | BadFormat
     | UnknownCommand

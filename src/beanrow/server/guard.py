@@ -111,11 +111,11 @@ class Guard:
 
     def _tubes(self, where: Where, session: Session, request: Any) -> Iterable[str]:
         """Name the tubes that a request is about."""
-        if where == "used":
+        if where == "used" or (where == "named or used" and request.tube is None):
             return (session.used.name,)
         if where == "watched":
             return [tube.name for tube in session.watched]
-        if where == "named":
+        if where == "named" or (where == "named or used" and request.tube is not None):
             return (request.tube,)
         job = self._engine.jobs.get(request.id)
         return () if job is None else (job.tube.name,)

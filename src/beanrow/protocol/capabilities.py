@@ -1,0 +1,16 @@
+"""The words that our server knows beyond the daemon, as ``capabilities`` names them.
+
+Law: a word is stated here once; ``docs/protocol.md`` has the table, and a test ties the two.
+"""
+
+from __future__ import annotations
+
+__all__ = ["AUTH", "CAPABILITIES", "PUT_IN_TUBE", "TRUNCATE"]
+
+AUTH = "auth"
+"""Known only where there are rights, and from the beginning of a connection."""
+PUT_IN_TUBE = "put-in-tube"
+TRUNCATE = "truncate"
+
+CAPABILITIES = frozenset({PUT_IN_TUBE, TRUNCATE})
+"""What a connection can switch on."""

@@ -1,0 +1,60 @@
+"""The lines of our extensions into requests: the server's half beside ``lines.py``.
+
+Law: they are read strictly: one space between fields, nothing behind the last. No client of the
+daemon writes them, so nothing has to be forgiven.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from beanrow.protocol.capabilities import PUT_IN_TUBE, TRUNCATE
+from beanrow.protocol.requests import BadFormat, Parsed, PutInTube, PutLine, Truncate
+from beanrow.protocol.values import MAX_UINT32, TUBE_NAME_BYTES, is_tube_name
+
+__all__ = ["parse_extended_line"]
+
+_PUT_IN_TUBE = re.compile(rb"([%b]+) (\d+) (\d+) (\d+) (\d+)" % TUBE_NAME_BYTES)
+_BAD_FORMAT = BadFormat()
+_MOST_KNOWN_LINES = 4096
+_known_lines: dict[bytes, PutLine] = {}
+# As in request_stream.py, and apart from those: a connection that has not asked must not meet them.
+
+
+def parse_extended_line(line: bytes, words: frozenset[str]) -> Parsed | None:
+    """Turn a line that begins with one of ``words`` into its request; None for any other line."""
+    word, space, rest = line.partition(b" ")
+    parse = _BY_WORD.get(word)
+    if parse is None or word.decode("ascii") not in words:
+        return None
+    known = _known_lines.get(line)
+    if known is not None:
+        return known
+    parsed = parse(rest) if space else _BAD_FORMAT
+    if isinstance(parsed, PutLine):
+        if len(_known_lines) >= _MOST_KNOWN_LINES:
+            _known_lines.clear()
+        _known_lines[line] = parsed
+    return parsed
+
+
+def _parse_put_in_tube(rest: bytes) -> Parsed:
+    match = _PUT_IN_TUBE.fullmatch(rest)
+    if match is None or not is_tube_name(match[1]):
+        return _BAD_FORMAT
+    priority, delay, ttr, size = numbers = [int(digits) for digits in match.group(2, 3, 4, 5)]
+    if max(numbers) > MAX_UINT32:
+        return _BAD_FORMAT
+    tube = match[1].decode("ascii")
+    return PutLine(priority, delay, ttr, size, PutInTube(tube, priority, delay, ttr, b""))
+
+
+def _parse_truncate(rest: bytes) -> Parsed:
+    return Truncate(rest.decode("ascii")) if is_tube_name(rest) else _BAD_FORMAT
+
+
+_BY_WORD: dict[bytes, Callable[[bytes], Parsed]] = {
+    PUT_IN_TUBE.encode(): _parse_put_in_tube,
+    TRUNCATE.encode(): _parse_truncate,
+}

@@ -1,0 +1,59 @@
+"""The client's half of our extensions, beside ``commands.py`` and under its laws.
+
+Law: none but ``capabilities`` is sent before the server has told that it knows the word: another
+server would take a body behind an unknown line for commands.
+"""
+
+from __future__ import annotations
+
+from beanrow.protocol.commands import Command, read_document, read_put, refuse
+from beanrow.protocol.stats import read_list
+from beanrow.protocol.values import (
+    DEFAULT_PRIORITY,
+    DEFAULT_TTR,
+    Duration,
+    priority_number,
+    seconds,
+    tube_name,
+)
+
+__all__ = ["capabilities", "put_in_tube", "truncate"]
+
+
+def capabilities(*words: str) -> Command[frozenset[str]]:
+    """Switch these words on for the connection; gives those that the server knows."""
+    request = b" ".join((b"capabilities", *(word.encode("ascii") for word in words)))
+    return Command(request + b"\r\n", _read_capabilities)
+
+
+def _read_capabilities(request: bytes, reply: bytes) -> frozenset[str]:
+    return frozenset(read_list(read_document(request, reply)))
+
+
+def put_in_tube(
+    tube: str,
+    body: bytes,
+    priority: int = DEFAULT_PRIORITY,
+    delay: Duration = 0,
+    ttr: Duration = DEFAULT_TTR,
+) -> Command[int]:
+    """Put a job into a tube; the used one is left alone. Otherwise as ``put``."""
+    line = b"put-in-tube %b %d %d %d %d\r\n" % (
+        tube_name(tube),
+        priority_number(priority),
+        seconds(delay, "delay"),
+        seconds(ttr, "ttr"),
+        len(body),
+    )
+    return Command(b"".join((line, body, b"\r\n")), read_put)
+
+
+def truncate(tube: str) -> Command[int]:
+    """Delete all jobs of a tube that nobody has reserved; gives how many it were."""
+    return Command(b"truncate %b\r\n" % tube_name(tube), _read_truncated)
+
+
+def _read_truncated(request: bytes, reply: bytes) -> int:
+    if reply[:10] == b"TRUNCATED " and reply[-1] == 10:
+        return int(reply[10:])
+    refuse(request, reply)
