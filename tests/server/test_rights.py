@@ -164,6 +164,24 @@ def test_without_rights_auth_is_no_command(our_server: OurServer) -> None:
         assert talk.ask(b"auth x\r\n") == b"UNKNOWN_COMMAND\r\n"
 
 
+def test_extensions_have_their_rights(start_ours: Start, file: Path) -> None:
+    with Talk(start_ours("--rights", str(file), "-z", "5")) as talk:
+        words = talk.ask(b"capabilities put-in-tube truncate\r\n")  # who may nothing may ask
+        assert b"\n- auth\n" in words
+        auth(talk, "producer")
+        for put in (b"put-in-tube %b 0 0 9 1\r\na\r\n", b"put-in-tube %b 0 0 9 6\r\n123456\r\n"):
+            assert talk.ask(put % b"other") == b"FORBIDDEN\r\n"
+            assert talk.ask(put % b"mail-1") in (b"INSERTED 1\r\n", b"JOB_TOO_BIG\r\n")
+        assert talk.ask(b"truncate mail-1\r\n") == b"FORBIDDEN\r\n"
+        auth(talk, "operator")
+        assert talk.ask(b"truncate mail-1\r\n") == b"TRUNCATED 1\r\n"
+
+
+def test_without_rights_there_is_no_auth_to_tell_of(our_server: OurServer) -> None:
+    with Talk(our_server) as talk:
+        assert b"auth" not in talk.ask(b"capabilities\r\n")
+
+
 def test_pipelined_behind_auth(start_ours: Start, file: Path) -> None:
     with Talk(start_ours("--rights", str(file))) as talk:
         talk.send(b"auth %b\r\nuse mail-1\r\nput 0 0 9 1\r\na\r\n" % TOKENS["producer"].encode())

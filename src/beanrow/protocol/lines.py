@@ -179,7 +179,7 @@ def _parse_auth(rest: bytes) -> Parsed:
 
 
 def _parse_capabilities(rest: bytes) -> Parsed:
-    words = rest.split(b" ") if rest else []
+    words = rest.split(b" ")
     if not all(map(is_tube_name, words)):  # they are spelled alike
         return _BAD_FORMAT
     return Capabilities(tuple(word.decode("ascii") for word in words))
@@ -222,7 +222,7 @@ _BY_PREFIX: tuple[tuple[bytes, Callable[[bytes], Parsed]], ...] = (
 _BY_WORD: dict[bytes, Callable[[bytes], Parsed]] = {
     **dict(_BY_PREFIX),
     b"pause-tube ": _parse_pause_tube,
-    b"capabilities": _parse_capabilities,
+    b"capabilities": _bare(Capabilities(())),
     b"capabilities ": _parse_capabilities,
 }
 """The same for a well-formed line: its first word, with the space behind it.

@@ -111,12 +111,14 @@ class Guard:
 
     def _tubes(self, where: Where, session: Session, request: Any) -> Iterable[str]:
         """Name the tubes that a request is about."""
-        if where == "used" or (where == "named or used" and request.tube is None):
+        if where == "used":
             return (session.used.name,)
         if where == "watched":
             return [tube.name for tube in session.watched]
-        if where == "named" or (where == "named or used" and request.tube is not None):
+        if where == "named":
             return (request.tube,)
+        if where == "named or used":
+            return (request.tube or session.used.name,)
         job = self._engine.jobs.get(request.id)
         return () if job is None else (job.tube.name,)
 
