@@ -166,6 +166,7 @@ _NEVER_TWICE = frozenset(
         "kick",
         "kick-job",
         "quit",
+        "truncate",
     }
 )
 

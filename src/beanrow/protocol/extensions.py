@@ -6,18 +6,16 @@ server would take a body behind an unknown line for commands.
 
 from __future__ import annotations
 
-from beanrow.protocol.commands import Command, read_document, read_put, refuse
+from beanrow.protocol.commands import Command, put_request, read_document, read_put, refuse
 from beanrow.protocol.stats import read_list
 from beanrow.protocol.values import (
     DEFAULT_PRIORITY,
     DEFAULT_TTR,
     Duration,
-    priority_number,
-    seconds,
     tube_name,
 )
 
-__all__ = ["capabilities", "put_in_tube", "truncate"]
+__all__ = ["capabilities", "put_in_tube", "put_in_tube_request", "truncate"]
 
 
 def capabilities(*words: str) -> Command[frozenset[str]]:
@@ -38,14 +36,13 @@ def put_in_tube(
     ttr: Duration = DEFAULT_TTR,
 ) -> Command[int]:
     """Put a job into a tube; the used one is left alone. Otherwise as ``put``."""
-    line = b"put-in-tube %b %d %d %d %d\r\n" % (
-        tube_name(tube),
-        priority_number(priority),
-        seconds(delay, "delay"),
-        seconds(ttr, "ttr"),
-        len(body),
-    )
-    return Command(b"".join((line, body, b"\r\n")), read_put)
+    put = put_request(body, priority, delay, ttr)
+    return Command(put_in_tube_request(tube, put), read_put)
+
+
+def put_in_tube_request(tube: str, put: bytes) -> bytes:
+    """Write the request of ``put-in-tube`` out of that of a ``put``."""
+    return b"put-in-tube %b %b" % (tube_name(tube), put[len(b"put ") :])
 
 
 def truncate(tube: str) -> Command[int]:
