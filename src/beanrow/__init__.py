@@ -47,6 +47,7 @@ from beanrow.errors import (
     UnknownCommandError,
 )
 from beanrow.protocol.commands import BuriedId
+from beanrow.protocol.extensions import ExistingId
 from beanrow.protocol.stats import JobStats, ServerStats, TubeStats
 from beanrow.protocol.values import Job
 from beanrow.version import __version__
@@ -100,6 +101,7 @@ __all__ = [
     "DrainingError",
     "Duration",
     "EmbeddedServer",
+    "ExistingId",
     "ExpectedCrlfError",
     "ForbiddenError",
     "InternalError",

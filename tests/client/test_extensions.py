@@ -8,7 +8,15 @@ from typing import get_args
 
 import pytest
 
-from beanrow import AsyncClient, Client, NotFoundError, NotOfferedError
+from beanrow import (
+    AsyncClient,
+    BadValueError,
+    Client,
+    ConnectionLostError,
+    ExistingId,
+    NotFoundError,
+    NotOfferedError,
+)
 from beanrow.client.offered import ASKED
 from beanrow.protocol.capabilities import CAPABILITIES
 from tests.client.scripted import ANY_STATS, Script, ScriptedServer, cut
@@ -99,6 +107,41 @@ def test_a_new_connection_asks_anew_before_it_says_a_word(kind: Kind) -> None:
             way("stats")
             with pytest.raises(NotOfferedError):
                 way("truncate", "a")
+
+
+# -- unique jobs --------------------------------------------------------------------
+
+
+def test_put_unique(way: Way) -> None:
+    job = way("put_unique", "mail/7", "x", tube="a", lifetime=60, delay=100)
+    assert way("stats_job", job).tube == "a"
+    way("delete", job)
+    again = way("put_unique", "mail/7", b"y", tube="a")
+    assert again == job
+    assert isinstance(again, ExistingId)
+    assert not isinstance(way("put_unique", "mail/7", b"y"), ExistingId)  # another tube
+    for key in ("", "a b", "-a", "ü"):
+        with pytest.raises(BadValueError, match="a key is spelled like a tube name"):
+            way("put_unique", key, "x")
+
+
+def test_unique_jobs_are_never_put_without_their_key(plain: Way) -> None:
+    with pytest.raises(NotOfferedError, match=r"'put-unique'.*no other command"):
+        plain("put_unique", "k", "x", tube="never-put")
+    with pytest.raises(NotFoundError):
+        plain("stats_tube", "never-put")
+
+
+def test_a_unique_put_is_sent_again_if_its_key_outlives_the_tries(kind: Kind) -> None:
+    put = b"put-unique k %d 65536 0 60 1\r\nx\r\n"
+    asked = [ANY_STATS, (ASKED.request, words("put-unique"))]
+    first: Script = [*asked, (put % 10, cut)]
+    second: Script = [asked[1], (put % 10, b"EXISTS 5\r\n"), ANY_STATS, (put % 9, cut)]
+    with ScriptedServer(first, second) as server:
+        for way in speaking_to(kind, server.address):
+            assert way("put_unique", "k", "x", lifetime=10, priority=65536, ttr=60) == 5
+            with pytest.raises(ConnectionLostError):
+                way("put_unique", "k", "x", lifetime=9, priority=65536, ttr=60)
 
 
 # -- put into another tube ----------------------------------------------------------

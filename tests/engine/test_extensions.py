@@ -22,7 +22,7 @@ from beanrow.protocol.commands import (
     use,
     watch,
 )
-from beanrow.protocol.extensions import capabilities, put_in_tube, truncate
+from beanrow.protocol.extensions import ExistingId, capabilities, put_in_tube, put_unique, truncate
 from tests.engine.peers import Peer, VirtualQueue
 
 TABLE = Path(__file__).parents[2] / "docs" / "protocol.md"
@@ -86,6 +86,10 @@ def test_who_has_not_asked_meets_no_line_that_another_has_sent(peer: Peer, other
         (b"put-in-tube a 0 0 1 -1", b"BAD_FORMAT"),
         (b"put-in-tube a 0 0 1 4294967296", b"BAD_FORMAT"),
         (b"put-in-tube " + b"a" * 201 + b" 0 0 1 1", b"BAD_FORMAT"),
+        (b"put-unique k 0 0 0 1", b"BAD_FORMAT"),
+        (b"put-unique -k 0 0 0 1 1", b"BAD_FORMAT"),
+        (b"put-unique k -1 0 0 1 1", b"BAD_FORMAT"),
+        (b"put-unique k 4294967296 0 0 1 1", b"BAD_FORMAT"),
         (b"truncate", b"BAD_FORMAT"),
         (b"truncate a b", b"BAD_FORMAT"),
         (b"truncate a\0b", b"BAD_FORMAT"),
@@ -140,6 +144,81 @@ def test_limits_are_those_of_the_named_tube() -> None:
     assert peer(put(b"x")) == 2
     assert peer(truncate("a")) == 1
     assert peer(put_in_tube("a", b"x")) == 3
+
+
+# -- put-unique -------------------------------------------------------------------
+
+
+def test_a_key_is_taken_while_its_job_exists(peer: Peer, other: Peer) -> None:
+    job = peer(put_unique("k", b"x"))
+    again = peer(put_unique("k", b"y"))
+    assert again == job
+    assert isinstance(again, ExistingId)
+    assert not isinstance(job, ExistingId)
+    assert peer(put_unique("l", b"y")) == job + 1  # EXISTS uses up no id
+    other(reserve_job(job))
+    assert peer(put_unique("k", b"y")) == job
+    other(delete(job))
+    assert peer(put_unique("k", b"y")) == job + 2
+    assert (peer.server().cmd_put, peer.server().total_jobs, peer.tube().total_jobs) == (5, 3, 3)
+
+
+def test_a_key_is_taken_until_its_lifetime_is_over(peer: Peer) -> None:
+    job = peer(put_unique("k", b"x", lifetime=10))
+    peer(delete(job))
+    peer.queue.pass_time(9.9)
+    assert peer(put_unique("k", b"x")) == job
+    peer.queue.pass_time(0.1)
+    assert peer(put_unique("k", b"x")) == job + 1
+    peer.queue.pass_time(100)
+    assert peer(put_unique("k", b"x")) == job + 1
+
+
+def test_nothing_is_left_of_a_key_that_is_free(peer: Peer) -> None:
+    keys = peer.queue.engine.keys
+    for number in range(3000):
+        peer(delete(peer(put_unique(f"k{number}", b"x", lifetime=number % 5))))
+    assert len(keys.by_name) > 1000
+    peer.queue.pass_time(4)
+    assert (len(keys.by_name), len(keys.of_job), keys.size) == (0, 0, 0)
+    assert peer.queue.engine.next_deadline() is None
+
+
+def test_each_tube_has_its_own_keys_and_they_outlive_it(peer: Peer) -> None:
+    first = peer(put_unique("k", b"x", lifetime=10))
+    peer(use("a"))
+    second = peer(put_unique("k", b"x", lifetime=10))
+    assert second == first + 1
+    peer(truncate("a"))
+    peer(use("default"))
+    assert peer(list_tubes()) == ["default"]
+    peer(use("a"))
+    assert peer(put_unique("k", b"x")) == second
+
+
+def test_a_refused_put_takes_no_key(peer: Peer) -> None:
+    peer(put_unique("k", b"x"))
+    peer.queue.engine.draining = True
+    assert peer.send(b"put-unique l 9 0 0 1 1\r\nx\r\n") == b"DRAINING\r\n"
+    assert peer.send(b"put-unique k 9 0 0 1 1\r\nx\r\n") == b"EXISTS 1\r\n"
+    peer.queue.engine.draining = False
+    assert not isinstance(peer(put_unique("l", b"x")), ExistingId)
+
+
+def test_keys_count_where_memory_is_limited() -> None:
+    queue = VirtualQueue()
+    queue.engine = LimitedEngine(queue.now, room=Room(memory=10_000), max_job_size=100)
+    peer = queue.peer()
+    peer(capabilities(*CAPABILITIES))
+    kept = 0
+    while peer.send(b"put-unique k%d 9 0 0 1 1\r\nx\r\n" % kept).startswith(b"INSERTED"):
+        kept += 1
+        peer(truncate("default"))
+    assert 10 < kept < 30
+    assert peer.send(b"put-unique k0 9 0 0 1 1\r\nx\r\n") == b"EXISTS 1\r\n"
+    peer(put(b"x"))
+    queue.pass_time(9)
+    assert peer.send(b"put-unique k 9 0 0 1 1\r\nx\r\n").startswith(b"INSERTED")
 
 
 # -- truncate ---------------------------------------------------------------------

@@ -45,6 +45,10 @@ HALVES: list[tuple[Command[Any], Request]] = [
     (commands.quit(), requests.Quit()),
     (extensions.capabilities("a", "b"), requests.Capabilities(("a", "b"))),
     (extensions.put_in_tube("a", b"b\r\n", 1, 2, 3), requests.PutInTube("a", 1, 2, 3, b"b\r\n")),
+    (
+        extensions.put_unique("k", b"b\r\n", 4, 1, 2, 3),
+        requests.PutUnique("k", 4, 1, 2, 3, b"b\r\n"),
+    ),
     (extensions.truncate("a"), requests.Truncate("a")),
 ]
 NO_COMMAND = {
@@ -117,6 +121,7 @@ def test_every_reply_of_the_engine_is_understood_by_its_command() -> None:
             session.replies.clear()
         engine.outbox.clear()
     assert understood["put"] == {b"INSERTED", b"JOB_TOO_BIG", b"DRAINING"}
+    assert understood["put-unique"] == {b"INSERTED", b"EXISTS", b"JOB_TOO_BIG", b"DRAINING"}
     assert understood["put-in-tube"] == {b"INSERTED", b"JOB_TOO_BIG", b"DRAINING"}
     assert {b"RESERVED", b"TIMED_OUT", b"DEADLINE_SOON"} <= (
         understood["reserve"] | understood["reserve-with-timeout"]
@@ -166,7 +171,8 @@ def some_command(pick: random.Random, engine: Engine) -> Command[Any]:
             commands.list_tubes_watched(),
             commands.pause_tube(tube, pick.randrange(2)),
             extensions.put_in_tube(tube, b"z" * pick.choice([0, 9]), 1, 0, 60),
-            extensions.truncate(tube),
+            extensions.put_unique(tube, b"z" * pick.choice([0, 9]), pick.choice([0, 5]), 1, 0, 60),
+            extensions.truncate(pick.choice([tube, "nowhere"])),
         ]
     )
 

@@ -68,6 +68,7 @@ NEEDS: list[tuple[Request, set[str]]] = [
     (requests.PutTooBig("mail-2"), {"put"}),
     (requests.PutUnterminated(), {"put"}),
     (requests.PutInTube("mail-2", 0, 0, 60, b"x"), {"put"}),
+    (requests.PutUnique("key", 0, 0, 0, 60, b"x"), {"put"}),
     (requests.Truncate("mail-1"), {"admin"}),
     (requests.Capabilities(()), {"put", "take", "admin", "none"}),
     (requests.Use("mail-1"), {"put", "take", "admin"}),

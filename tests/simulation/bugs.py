@@ -6,6 +6,7 @@ from collections import OrderedDict
 
 from beanrow.engine.engine import Engine
 from beanrow.engine.job import Job, State
+from beanrow.engine.keys import Key
 from beanrow.engine.ready import ReadyQueue
 from beanrow.engine.session import Session
 from beanrow.engine.timers import NEVER, SECOND, Timers
@@ -254,7 +255,7 @@ class _Forgetful(Timers):
 
     __slots__ = ()
 
-    def set(self, subject: Session | Tube, when: int) -> None:
+    def set(self, subject: Session | Tube | Key, when: int) -> None:
         if subject.alarm == NEVER or when < subject.alarm - SECOND:
             super().set(subject, when)
 
@@ -335,6 +336,16 @@ class TruncateLeavesTheBuried(Engine):
         return replies.NOT_FOUND
 
 
+class KeyGoesWithItsJob(Engine):
+    """A key is free again as soon as its job is gone, however young it is."""
+
+    def _forget(self, job: Job) -> None:
+        key = self.keys.of_job.get(job.id)
+        super()._forget(job)
+        if key is not None:
+            self.keys.drop(key)
+
+
 BUGS: list[type[Engine]] = [
     ReleasedToTheEnd,
     LastComeFirstServed,
@@ -365,4 +376,5 @@ BUGS: list[type[Engine]] = [
     JobsOfTheGoneKept,
     PutMovesTheUser,
     TruncateLeavesTheBuried,
+    KeyGoesWithItsJob,
 ]

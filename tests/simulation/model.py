@@ -22,7 +22,7 @@ from beanrow.protocol.stats import JobStats, ServerStats, TubeStats, write_list
 SECOND = 1_000_000_000
 
 ALSO_COUNTED = {
-    "cmd_put": ("put_in_tube", "put_too_big", "put_unterminated", "malformed put"),
+    "cmd_put": ("put_in_tube", "put_unique", "put_too_big", "put_unterminated", "malformed put"),
     "cmd_pause_tube": ("malformed pause-tube",),
 }
 
@@ -63,6 +63,13 @@ class ModelTube:
 
 
 @dataclass
+class ModelKey:
+    job_id: int
+    lifetime: int
+    until: int
+
+
+@dataclass
 class ModelPeer:
     used: str = "default"
     watched: list[str] = field(default_factory=lambda: ["default"])
@@ -86,6 +93,7 @@ class Model:
         self.jobs: list[ModelJob] = []
         self.tubes = [ModelTube("default")]
         self.peers: dict[int, ModelPeer] = {}
+        self.keys: dict[tuple[str, str], ModelKey] = {}  # also those that are free again
         self.ids_used = 0
         self.job_timeouts = 0
         self.total_jobs = 0
@@ -286,6 +294,26 @@ class Model:
         peer.used = used
         self.drop_tube(request.tube)
         return reply
+
+    def put_unique(
+        self, number: int, peer: ModelPeer, request: requests.PutUnique, now: int
+    ) -> bytes:
+        peer.producer = True
+        if (peer.used, request.key) in self.taken_keys(now):
+            return replies.exists(self.keys[peer.used, request.key].job_id)
+        reply = self.put(number, peer, requests.Put(*request[2:]), now)
+        if reply.startswith(b"INSERTED"):
+            until = now + request.lifetime * SECOND
+            self.keys[peer.used, request.key] = ModelKey(self.ids_used, request.lifetime, until)
+        return reply
+
+    def taken_keys(self, now: int) -> set[tuple[str, str]]:
+        """The keys of jobs that exist, and those that are younger than their lifetime."""
+        return {
+            place
+            for place, key in self.keys.items()
+            if key.until > now or self.job(key.job_id) is not None
+        }
 
     def put_too_big(self, *_: object) -> bytes:
         return replies.JOB_TOO_BIG

@@ -173,6 +173,9 @@ class Simulation:
             job = engine.jobs[mine.id]
             if (job.state, job.tube.name, job.priority) != (mine.state, mine.tube, mine.pri):
                 raise AssertionError(f"the engine has {job}, the model {mine}")
+        keys = {place for place in engine.keys.by_name if engine.keys.find(*place, self._now)}
+        if keys != model.taken_keys(self._now):
+            raise AssertionError(f"the engine has the keys {keys}")
         if len(model.jobs) != len(engine.jobs):
             raise AssertionError(f"the engine has the jobs {list(engine.jobs)}")
 
@@ -295,6 +298,12 @@ class Simulation:
     def _tube(self) -> str:
         return self._random.choice(TUBES)
 
+    def _key(self) -> str:
+        return self._random.choice(["k", "l"])
+
+    def _lifetime(self) -> int:
+        return self._random.choice([0, 0, 1, 3, 10])
+
     def _words(self) -> tuple[str, ...]:
         return tuple(self._random.sample(sorted(CAPABILITIES), 2))
 
@@ -335,6 +344,7 @@ WEIGHTS: dict[type[Request], float] = {
     requests.PauseTube: 2,
     requests.Capabilities: 0.5,
     requests.PutInTube: 4,
+    requests.PutUnique: 4,
     requests.Truncate: 0.7,
     requests.Quit: 0.5,
     requests.BadFormat: 0.5,

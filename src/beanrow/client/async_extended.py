@@ -4,8 +4,17 @@
 from __future__ import annotations
 
 from beanrow.client.async_batch import AsyncBatches, as_client
+from beanrow.client.offered import unique_put
 from beanrow.protocol import extensions
-from beanrow.protocol.capabilities import TRUNCATE
+from beanrow.protocol.capabilities import PUT_UNIQUE, TRUNCATE
+from beanrow.protocol.commands import BuriedId
+from beanrow.protocol.values import (
+    DEFAULT_PRIORITY,
+    DEFAULT_TTR,
+    Duration,
+    body_bytes,
+    tube_name,
+)
 
 __all__ = ["AsyncExtended"]
 
@@ -18,6 +27,28 @@ class AsyncExtended(AsyncBatches):
     @as_client
     async def capabilities(self) -> frozenset[str]:
         return await self._known_words()
+
+    @as_client
+    async def put_unique(
+        self,
+        key: str,
+        body: bytes | str,
+        *,
+        tube: str | None = None,
+        lifetime: Duration = 0,
+        priority: int = DEFAULT_PRIORITY,
+        delay: Duration = 0,
+        ttr: Duration = DEFAULT_TTR,
+    ) -> int:
+        data = body_bytes(body, self._encoding)
+        put = extensions.put_unique(key, data, lifetime, priority, delay, ttr)
+        used = self._state.used if tube is None else tube
+        tube_name(used)  # refused before anything is sent
+        await self._check_size(put, len(data))
+        number = await self._ask(unique_put(put, lifetime, self._timeout), used, word=PUT_UNIQUE)
+        if isinstance(number, BuriedId):
+            self._buried(number)
+        return number
 
     @as_client
     async def truncate(self, tube: str) -> int:

@@ -11,8 +11,17 @@ Laws:
 from __future__ import annotations
 
 from beanrow.client.batch import Batches
+from beanrow.client.offered import unique_put
 from beanrow.protocol import extensions
-from beanrow.protocol.capabilities import TRUNCATE
+from beanrow.protocol.capabilities import PUT_UNIQUE, TRUNCATE
+from beanrow.protocol.commands import BuriedId
+from beanrow.protocol.values import (
+    DEFAULT_PRIORITY,
+    DEFAULT_TTR,
+    Duration,
+    body_bytes,
+    tube_name,
+)
 
 __all__ = ["Extended"]
 
@@ -28,6 +37,35 @@ class Extended(Batches):
         From then on ``put`` with a ``tube`` uses ``put-in-tube`` where the server has it.
         """
         return self._known_words()
+
+    def put_unique(
+        self,
+        key: str,
+        body: bytes | str,
+        *,
+        tube: str | None = None,
+        lifetime: Duration = 0,
+        priority: int = DEFAULT_PRIORITY,
+        delay: Duration = 0,
+        ttr: Duration = DEFAULT_TTR,
+    ) -> int:
+        """Put a job as ``put`` does, unless its key is taken in the tube; gives the job's id.
+
+        A key is taken while the job that was put under it exists, and ``lifetime`` seconds at
+        least; then the id of that job is given, as an ``ExistingId``, and nothing is put. It is
+        spelled like a tube name. With a ``lifetime`` not below the client's timeout it is sent
+        again after a lost connection, and the job is there once. NotOfferedError if the server
+        knows no ``put-unique``; nothing is put then.
+        """
+        data = body_bytes(body, self._encoding)
+        put = extensions.put_unique(key, data, lifetime, priority, delay, ttr)
+        used = self._state.used if tube is None else tube
+        tube_name(used)  # refused before anything is sent
+        self._check_size(put, len(data))
+        number = self._ask(unique_put(put, lifetime, self._timeout), used, word=PUT_UNIQUE)
+        if isinstance(number, BuriedId):
+            self._buried(number)
+        return number
 
     def truncate(self, tube: str) -> int:
         """Delete all jobs of a tube that nobody has reserved, in one command; gives how many.

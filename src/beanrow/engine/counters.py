@@ -52,6 +52,7 @@ class Counters:
         "job_timeouts",
         "producers",
         "refused_puts",
+        "repeated_puts",
         "requests",
         "reserved",
         "total_connections",
@@ -62,7 +63,7 @@ class Counters:
 
     def __init__(self) -> None:
         self.urgent = self.reserved = self.delayed = self.buried = 0
-        self.refused_puts = self.job_timeouts = 0
+        self.refused_puts = self.repeated_puts = self.job_timeouts = 0
         self.connections = self.total_connections = 0
         self.producers = self.workers = self.waiting = 0
         kinds = requests.Request.__args__
@@ -81,6 +82,7 @@ def server_stats(engine: Engine, host: HostFacts, now: int) -> ServerStats:
         current_jobs_buried=counters.buried,
         cmd_put=counted[requests.Put]
         + counted[requests.PutInTube]
+        + counted[requests.PutUnique]
         + counted[requests.PutTooBig]
         + counted[requests.PutUnterminated],
         cmd_peek=counted[requests.Peek],
@@ -105,7 +107,11 @@ def server_stats(engine: Engine, host: HostFacts, now: int) -> ServerStats:
         cmd_list_tubes_watched=counted[requests.ListTubesWatched],
         cmd_pause_tube=counted[requests.PauseTube],
         job_timeouts=counters.job_timeouts,
-        total_jobs=counted[requests.Put] + counted[requests.PutInTube] - counters.refused_puts,
+        total_jobs=counted[requests.Put]
+        + counted[requests.PutInTube]
+        + counted[requests.PutUnique]
+        - counters.repeated_puts
+        - counters.refused_puts,
         max_job_size=engine.max_job_size,
         current_tubes=len(engine.tubes),
         current_connections=counters.connections,

@@ -92,6 +92,7 @@ class Engine(Queue):
             requests.Auth: self._auth,
             requests.Capabilities: self._capabilities,
             requests.PutInTube: self._put_in_tube,
+            requests.PutUnique: self._put_unique,
             requests.Truncate: self._truncate,
             requests.Quit: self._quit,
             requests.BadFormat: self._bad_format,
@@ -401,6 +402,19 @@ class Engine(Queue):
         finally:
             session.used = used
             self._drop_if_unused(tube)
+
+    def _put_unique(self, session: Session, request: requests.PutUnique, now: int) -> bytes:
+        tube = session.used.name
+        key = self.keys.find(tube, request.key, now)
+        if key is not None:
+            if not session.is_producer:
+                self._make_producer(session)
+            self.counters.repeated_puts += 1
+            return replies.exists(key.job_id)
+        reply = self._put(session, requests.Put(*request[2:]), now)
+        if reply[:8] == b"INSERTED":
+            self.keys.take(tube, request.key, self._next_id - 1, request.lifetime, now)
+        return reply
 
     def _truncate(self, session: Session, request: requests.Truncate, now: int) -> bytes:
         tube = self.tubes.get(request.tube)

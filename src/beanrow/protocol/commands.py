@@ -158,6 +158,7 @@ _NEVER_TWICE = frozenset(
     {
         "put",
         "put-in-tube",
+        "put-unique",
         "reserve-job",
         "delete",
         "release",

@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from beanrow.protocol.capabilities import PUT_IN_TUBE, TRUNCATE
-from beanrow.protocol.requests import BadFormat, Parsed, PutInTube, PutLine, Truncate
+from beanrow.protocol.capabilities import PUT_IN_TUBE, PUT_UNIQUE, TRUNCATE
+from beanrow.protocol.requests import BadFormat, Parsed, PutInTube, PutLine, PutUnique, Truncate
 from beanrow.protocol.values import MAX_UINT32, TUBE_NAME_BYTES, is_tube_name
 
 __all__ = ["parse_extended_line"]
 
 _PUT_IN_TUBE = re.compile(rb"([%b]+) (\d+) (\d+) (\d+) (\d+)" % TUBE_NAME_BYTES)
+_PUT_UNIQUE = re.compile(rb"([%b]+) (\d+) (\d+) (\d+) (\d+) (\d+)" % TUBE_NAME_BYTES)
 _BAD_FORMAT = BadFormat()
 _MOST_KNOWN_LINES = 4096
 _known_lines: dict[bytes, PutLine] = {}
@@ -32,7 +33,7 @@ def parse_extended_line(line: bytes, words: frozenset[str]) -> Parsed | None:
     if known is not None:
         return known
     parsed = parse(rest) if space else _BAD_FORMAT
-    if isinstance(parsed, PutLine):
+    if isinstance(parsed, PutLine) and parse is not _parse_put_unique:  # keys do not repeat
         if len(_known_lines) >= _MOST_KNOWN_LINES:
             _known_lines.clear()
         _known_lines[line] = parsed
@@ -50,11 +51,25 @@ def _parse_put_in_tube(rest: bytes) -> Parsed:
     return PutLine(priority, delay, ttr, size, PutInTube(tube, priority, delay, ttr, b""))
 
 
+def _parse_put_unique(rest: bytes) -> Parsed:
+    match = _PUT_UNIQUE.fullmatch(rest)
+    if match is None or not is_tube_name(match[1]):  # they are spelled alike
+        return _BAD_FORMAT
+    lifetime, priority, delay, ttr, size = numbers = [
+        int(digits) for digits in match.group(2, 3, 4, 5, 6)
+    ]
+    if max(numbers) > MAX_UINT32:
+        return _BAD_FORMAT
+    key = match[1].decode("ascii")
+    return PutLine(priority, delay, ttr, size, PutUnique(key, lifetime, priority, delay, ttr, b""))
+
+
 def _parse_truncate(rest: bytes) -> Parsed:
     return Truncate(rest.decode("ascii")) if is_tube_name(rest) else _BAD_FORMAT
 
 
 _BY_WORD: dict[bytes, Callable[[bytes], Parsed]] = {
     PUT_IN_TUBE.encode(): _parse_put_in_tube,
+    PUT_UNIQUE.encode(): _parse_put_unique,
     TRUNCATE.encode(): _parse_truncate,
 }

@@ -6,16 +6,26 @@ server would take a body behind an unknown line for commands.
 
 from __future__ import annotations
 
+from beanrow.errors import BadValueError
 from beanrow.protocol.commands import Command, put_request, read_document, read_put, refuse
 from beanrow.protocol.stats import read_list
 from beanrow.protocol.values import (
     DEFAULT_PRIORITY,
     DEFAULT_TTR,
     Duration,
+    is_tube_name,
+    seconds,
     tube_name,
 )
 
-__all__ = ["capabilities", "put_in_tube", "put_in_tube_request", "truncate"]
+__all__ = [
+    "ExistingId",
+    "capabilities",
+    "put_in_tube",
+    "put_in_tube_request",
+    "put_unique",
+    "truncate",
+]
 
 
 def capabilities(*words: str) -> Command[frozenset[str]]:
@@ -43,6 +53,38 @@ def put_in_tube(
 def put_in_tube_request(tube: str, put: bytes) -> bytes:
     """Write the request of ``put-in-tube`` out of that of a ``put``."""
     return b"put-in-tube %b %b" % (tube_name(tube), put[len(b"put ") :])
+
+
+class ExistingId(int):
+    """The id of a job that was put before under the same key; it may be finished by now."""
+
+
+def put_unique(
+    key: str,
+    body: bytes,
+    lifetime: Duration = 0,
+    priority: int = DEFAULT_PRIORITY,
+    delay: Duration = 0,
+    ttr: Duration = DEFAULT_TTR,
+) -> Command[int]:
+    """Put a job into the used tube unless its key is taken there; gives its id.
+
+    An ``ExistingId`` if it is taken. Otherwise as ``put``.
+    """
+    if not is_tube_name(key.encode()):
+        raise BadValueError(
+            f"key {key!r}: a key is spelled like a tube name: 1 to 200 of letters, digits and "
+            "-+/;.$_(), not beginning with '-'"
+        )
+    put = put_request(body, priority, delay, ttr)
+    line = b"put-unique %b %d %b"
+    return Command(line % (key.encode(), seconds(lifetime, "lifetime"), put[4:]), _read_unique)
+
+
+def _read_unique(request: bytes, reply: bytes) -> int:
+    if reply[:7] == b"EXISTS " and reply[-1] == 10:
+        return ExistingId(reply[7:])
+    return read_put(request, reply)
 
 
 def truncate(tube: str) -> Command[int]:

@@ -29,6 +29,7 @@ __all__ = [
     "TOUCHED",
     "UNKNOWN_COMMAND",
     "ReplyStream",
+    "exists",
     "found",
     "inserted",
     "kicked",
@@ -68,6 +69,11 @@ _WITH_BODY = frozenset({b"RES", b"FOU", b"OK "})
 def inserted(job_id: int) -> bytes:
     """INSERTED: the job is stored."""
     return b"INSERTED %d\r\n" % job_id
+
+
+def exists(job_id: int) -> bytes:
+    """EXISTS: this job was put under the same key."""
+    return b"EXISTS %d\r\n" % job_id
 
 
 def using(tube: str) -> bytes:

@@ -31,6 +31,7 @@ __all__ = [
     "PutInTube",
     "PutLine",
     "PutTooBig",
+    "PutUnique",
     "PutUnterminated",
     "Quit",
     "Release",
@@ -224,6 +225,17 @@ class PutInTube(NamedTuple):
     body: bytes
 
 
+class PutUnique(NamedTuple):
+    """A whole job for the used tube, unless its key is taken there. Times in seconds."""
+
+    key: str
+    lifetime: int
+    priority: int
+    delay: int
+    ttr: int
+    body: bytes
+
+
 class Truncate(NamedTuple):
     """Delete all jobs of this tube that nobody has reserved."""
 
@@ -255,7 +267,7 @@ class PutLine(NamedTuple):
     delay: int
     ttr: int
     size: int
-    becomes: PutInTube | BadFormat | None = None
+    becomes: PutInTube | PutUnique | BadFormat | None = None
 
 
 Request = (
@@ -288,6 +300,7 @@ Request = (
     | Auth
     | Capabilities
     | PutInTube
+    | PutUnique
     | Truncate
     | Quit
     | BadFormat

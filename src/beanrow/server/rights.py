@@ -49,6 +49,7 @@ class Rule(NamedTuple):
 RULES: dict[type, Rule | None] = {
     requests.Put: Rule(("put",), "used"),
     requests.PutInTube: Rule(("put",), "named"),
+    requests.PutUnique: Rule(("put",), "used"),
     requests.PutTooBig: Rule(("put",), "named or used"),
     requests.PutUnterminated: Rule(("put",), "named or used"),
     requests.Use: Rule(_RIGHTS, "named"),
