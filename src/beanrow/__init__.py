@@ -48,6 +48,7 @@ from beanrow.errors import (
 )
 from beanrow.protocol.commands import BuriedId
 from beanrow.protocol.extensions import ExistingId
+from beanrow.protocol.listing import ListedJob
 from beanrow.protocol.stats import JobStats, ServerStats, TubeStats
 from beanrow.protocol.values import Job
 from beanrow.version import __version__
@@ -110,6 +111,7 @@ __all__ = [
     "JobStats",
     "JobTooBigError",
     "JournalError",
+    "ListedJob",
     "LeaseLost",
     "Middleware",
     "NotFoundError",

@@ -144,6 +144,35 @@ def test_a_unique_put_is_sent_again_if_its_key_outlives_the_tries(kind: Kind) ->
                 way("put_unique", "k", "x", lifetime=9, priority=65536, ttr=60)
 
 
+# -- listing -------------------------------------------------------------------------
+
+
+def test_list_jobs(way: Way) -> None:
+    ids = way("put_many", ["x"] * 12, tube="a")
+    jobs = way("list_jobs", "a", "ready")
+    assert [job.id for job in jobs] == ids
+    assert (jobs[0].bytes, jobs[0].tube, jobs[0].state) == (1, "a", "ready")
+    assert [job.id for job in way("list_jobs", "a", "ready", after=ids[3], limit=2)] == ids[4:6]
+    assert way("list_jobs", "a", "buried") == []
+    with pytest.raises(BadValueError, match="state 'gone' is none of ready"):
+        way("list_jobs", "a", "gone")
+    with pytest.raises(BadValueError, match="limit 0 asks for nothing"):
+        way("list_jobs", "a", "ready", limit=0)
+
+
+def test_a_page_that_ends_early_is_gone_on_with(kind: Kind) -> None:
+    page = b'{"id":7,"state":"ready"}\n{"after-id":99}\n'
+    rest = b'{"id":100,"state":"ready"}\n'
+    script: Script = [
+        (ASKED.request, words("list-jobs")),
+        (b"list-jobs a ready 0 3\r\n", b"OK %d\r\n%b\r\n" % (len(page), page)),
+        (b"list-jobs a ready 99 2\r\n", b"OK %d\r\n%b\r\n" % (len(rest), rest)),
+    ]
+    with ScriptedServer(script) as server:
+        for way in speaking_to(kind, server.address):
+            assert [job.id for job in way("list_jobs", "a", "ready", limit=3)] == [7, 100]
+
+
 # -- put into another tube ----------------------------------------------------------
 
 

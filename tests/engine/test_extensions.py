@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from beanrow.engine import engine as engine_module
 from beanrow.engine.limited import LimitedEngine, Room
 from beanrow.errors import JobTooBigError, NotFoundError, UnknownCommandError
 from beanrow.protocol.capabilities import AUTH, CAPABILITIES
@@ -22,7 +23,15 @@ from beanrow.protocol.commands import (
     use,
     watch,
 )
-from beanrow.protocol.extensions import ExistingId, capabilities, put_in_tube, put_unique, truncate
+from beanrow.protocol.extensions import (
+    ExistingId,
+    capabilities,
+    list_jobs,
+    put_in_tube,
+    put_unique,
+    truncate,
+)
+from beanrow.protocol.listing import STATES
 from tests.engine.peers import Peer, VirtualQueue
 
 TABLE = Path(__file__).parents[2] / "docs" / "protocol.md"
@@ -90,6 +99,11 @@ def test_who_has_not_asked_meets_no_line_that_another_has_sent(peer: Peer, other
         (b"put-unique -k 0 0 0 1 1", b"BAD_FORMAT"),
         (b"put-unique k -1 0 0 1 1", b"BAD_FORMAT"),
         (b"put-unique k 4294967296 0 0 1 1", b"BAD_FORMAT"),
+        (b"list-jobs a", b"BAD_FORMAT"),
+        (b"list-jobs a gone 0 1", b"BAD_FORMAT"),
+        (b"list-jobs a ready 0 0", b"BAD_FORMAT"),
+        (b"list-jobs a ready 0 1001", b"BAD_FORMAT"),
+        (b"list-jobs a ready 18446744073709551616 1", b"BAD_FORMAT"),
         (b"truncate", b"BAD_FORMAT"),
         (b"truncate a b", b"BAD_FORMAT"),
         (b"truncate a\0b", b"BAD_FORMAT"),
@@ -219,6 +233,40 @@ def test_keys_count_where_memory_is_limited() -> None:
     peer(put(b"x"))
     queue.pass_time(9)
     assert peer.send(b"put-unique k 9 0 0 1 1\r\nx\r\n").startswith(b"INSERTED")
+
+
+# -- list-jobs --------------------------------------------------------------------
+
+
+def test_jobs_are_listed_by_state_and_id(peer: Peer, other: Peer) -> None:
+    jobs = [peer(put_in_tube("a", b"x" * size, 9 - size)) for size in range(5)]
+    peer(put_in_tube("b", b"x"))
+    held, delayed = jobs[1], peer(put_in_tube("a", b"", delay=9))
+    other(reserve_job(held))
+    found = {state: peer(list_jobs("a", state)) for state in STATES}
+    assert [job.id for job in found["ready"].jobs] == [jobs[0], *jobs[2:]]
+    assert [job.bytes for job in found["ready"].jobs] == [0, 2, 3, 4]
+    assert [job.id for job in found["reserved"].jobs] == [held]
+    assert [job.time_left for job in found["delayed"].jobs] == [peer.job(delayed).time_left]
+    assert found["buried"] == ([], None)
+    listed = found["ready"].jobs[0]
+    assert listed.as_dict() == {**peer.job(jobs[0]).as_dict(), "bytes": 0}
+    with pytest.raises(NotFoundError):
+        peer(list_jobs("c", "ready"))
+
+
+def test_pages_follow_each_other(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "_MOST_LOOKED_AT", 7)
+    jobs = [peer(put_in_tube("ab"[number % 5 == 0], b"x")) for number in range(50)]
+    seen: list[int] = []
+    after: int | None = 0
+    pages = 0
+    while after is not None:
+        page = peer(list_jobs("b", "ready", after, 2))
+        seen += [job.id for job in page.jobs]
+        after, pages = page.after, pages + 1
+    assert seen == jobs[::5]
+    assert pages >= 50 // 7
 
 
 # -- truncate ---------------------------------------------------------------------

@@ -49,6 +49,7 @@ HALVES: list[tuple[Command[Any], Request]] = [
         extensions.put_unique("k", b"b\r\n", 4, 1, 2, 3),
         requests.PutUnique("k", 4, 1, 2, 3, b"b\r\n"),
     ),
+    (extensions.list_jobs("a", "ready", 7, 9), requests.ListJobs("a", "ready", 7, 9)),
     (extensions.truncate("a"), requests.Truncate("a")),
 ]
 NO_COMMAND = {
@@ -135,6 +136,7 @@ def test_every_reply_of_the_engine_is_understood_by_its_command() -> None:
         "kick-job",
         "reserve-job",
         "truncate",
+        "list-jobs",
     ):
         assert len(understood[name]) == 2, (name, understood[name])
     assert understood["ignore"] == {b"WATCHING", b"NOT_IGNORED"}
@@ -172,6 +174,7 @@ def some_command(pick: random.Random, engine: Engine) -> Command[Any]:
             commands.pause_tube(tube, pick.randrange(2)),
             extensions.put_in_tube(tube, b"z" * pick.choice([0, 9]), 1, 0, 60),
             extensions.put_unique(tube, b"z" * pick.choice([0, 9]), pick.choice([0, 5]), 1, 0, 60),
+            extensions.list_jobs(pick.choice([tube, "nowhere"]), "ready"),
             extensions.truncate(pick.choice([tube, "nowhere"])),
         ]
     )

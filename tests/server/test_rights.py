@@ -69,6 +69,7 @@ NEEDS: list[tuple[Request, set[str]]] = [
     (requests.PutUnterminated(), {"put"}),
     (requests.PutInTube("mail-2", 0, 0, 60, b"x"), {"put"}),
     (requests.PutUnique("key", 0, 0, 0, 60, b"x"), {"put"}),
+    (requests.ListJobs("mail-1", "ready", 0, 9), {"take", "admin"}),
     (requests.Truncate("mail-1"), {"admin"}),
     (requests.Capabilities(()), {"put", "take", "admin", "none"}),
     (requests.Use("mail-1"), {"put", "take", "admin"}),

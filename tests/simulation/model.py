@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from beanrow.engine.counters import HostFacts
 from beanrow.protocol import replies, requests
 from beanrow.protocol.capabilities import CAPABILITIES
+from beanrow.protocol.listing import ListedJob, write_page
 from beanrow.protocol.requests import Request
 from beanrow.protocol.stats import JobStats, ServerStats, TubeStats, write_list
 
@@ -465,6 +466,19 @@ class Model:
             self.forget(job)
         return replies.truncated(len(jobs))
 
+    def list_jobs(
+        self, number: int, peer: ModelPeer, request: requests.ListJobs, now: int
+    ) -> bytes:
+        if self.tube(request.tube) is None:
+            return replies.NOT_FOUND
+        jobs = sorted(self.jobs_of(request.tube, request.state), key=lambda job: job.id)
+        jobs = [job for job in jobs if job.id > request.after][: request.limit]
+        lines = [
+            ListedJob(**self.figures_of(job, now).__dict__, bytes=len(job.body)) for job in jobs
+        ]
+        is_full = len(jobs) == request.limit
+        return replies.ok(write_page(lines, jobs[-1].id if is_full else None))
+
     def capabilities(self, *_: object) -> bytes:
         return replies.ok(write_list(sorted(CAPABILITIES)))
 
@@ -522,16 +536,18 @@ class Model:
         job = self.job(request.id)
         if job is None:
             return replies.NOT_FOUND
+        return replies.ok(self.figures_of(job, now).write())
+
+    def figures_of(self, job: ModelJob, now: int) -> JobStats:
         timed = job.state in ("reserved", "delayed")
         same = ("id", "tube", "state", "pri", "delay", "ttr")
         counts = ("reserves", "timeouts", "releases", "buries", "kicks")
-        figures = JobStats(
+        return JobStats(
             **{name: getattr(job, name) for name in same + counts},
             age=(now - job.created) // SECOND,
             time_left=seconds_left(job.deadline, now) if timed else 0,
             file=self.file_of(job.id),
         )
-        return replies.ok(figures.write())
 
     def list_tubes(self, *_: object) -> bytes:
         return replies.ok(write_list(tube.name for tube in self.tubes))

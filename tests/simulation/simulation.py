@@ -24,6 +24,7 @@ from beanrow.engine.engine import Engine
 from beanrow.engine.session import Session
 from beanrow.protocol import requests
 from beanrow.protocol.capabilities import CAPABILITIES
+from beanrow.protocol.listing import STATES
 from beanrow.protocol.requests import Request
 from tests.simulation.check import check
 from tests.simulation.model import SECOND, Due, Model
@@ -304,6 +305,15 @@ class Simulation:
     def _lifetime(self) -> int:
         return self._random.choice([0, 0, 1, 3, 10])
 
+    def _state(self) -> str:
+        return self._random.choice(STATES)
+
+    def _after(self) -> int:
+        return self._random.randrange(self._model.ids_used + 2)
+
+    def _limit(self) -> int:
+        return self._random.choice([1, 2, 1000])
+
     def _words(self) -> tuple[str, ...]:
         return tuple(self._random.sample(sorted(CAPABILITIES), 2))
 
@@ -345,6 +355,7 @@ WEIGHTS: dict[type[Request], float] = {
     requests.Capabilities: 0.5,
     requests.PutInTube: 4,
     requests.PutUnique: 4,
+    requests.ListJobs: 2,
     requests.Truncate: 0.7,
     requests.Quit: 0.5,
     requests.BadFormat: 0.5,

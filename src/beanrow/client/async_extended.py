@@ -6,8 +6,9 @@ from __future__ import annotations
 from beanrow.client.async_batch import AsyncBatches, as_client
 from beanrow.client.offered import unique_put
 from beanrow.protocol import extensions
-from beanrow.protocol.capabilities import PUT_UNIQUE, TRUNCATE
+from beanrow.protocol.capabilities import LIST_JOBS, PUT_UNIQUE, TRUNCATE
 from beanrow.protocol.commands import BuriedId
+from beanrow.protocol.listing import MAX_LISTED, ListedJob
 from beanrow.protocol.values import (
     DEFAULT_PRIORITY,
     DEFAULT_TTR,
@@ -49,6 +50,19 @@ class AsyncExtended(AsyncBatches):
         if isinstance(number, BuriedId):
             self._buried(number)
         return number
+
+    @as_client
+    async def list_jobs(
+        self, tube: str, state: str, *, after: int = 0, limit: int = MAX_LISTED
+    ) -> list[ListedJob]:
+        jobs: list[ListedJob] = []
+        command = extensions.list_jobs(tube, state, after, limit)
+        while True:
+            page = await self._ask(command, word=LIST_JOBS)
+            jobs += page.jobs
+            if page.after is None or len(jobs) >= limit:
+                return jobs
+            command = extensions.list_jobs(tube, state, page.after, limit - len(jobs))
 
     @as_client
     async def truncate(self, tube: str) -> int:

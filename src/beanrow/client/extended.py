@@ -13,8 +13,9 @@ from __future__ import annotations
 from beanrow.client.batch import Batches
 from beanrow.client.offered import unique_put
 from beanrow.protocol import extensions
-from beanrow.protocol.capabilities import PUT_UNIQUE, TRUNCATE
+from beanrow.protocol.capabilities import LIST_JOBS, PUT_UNIQUE, TRUNCATE
 from beanrow.protocol.commands import BuriedId
+from beanrow.protocol.listing import MAX_LISTED, ListedJob
 from beanrow.protocol.values import (
     DEFAULT_PRIORITY,
     DEFAULT_TTR,
@@ -66,6 +67,26 @@ class Extended(Batches):
         if isinstance(number, BuriedId):
             self._buried(number)
         return number
+
+    def list_jobs(
+        self, tube: str, state: str, *, after: int = 0, limit: int = MAX_LISTED
+    ) -> list[ListedJob]:
+        """List jobs of a tube by their ids: those in ``state`` with ids above ``after``.
+
+        ``state`` is ``"ready"``, ``"reserved"``, ``"delayed"`` or ``"buried"``, ``limit`` 1 to
+        1,000; the last job's id is the next ``after``, and fewer than ``limit`` are the last ones.
+        Each is what ``stats_job`` tells, with ``bytes``, the size of its body. NotFoundError if
+        there is no such tube; NotOfferedError if the server knows no ``list-jobs``: ``peek_ready``
+        and its like show one job at a time.
+        """
+        jobs: list[ListedJob] = []
+        command = extensions.list_jobs(tube, state, after, limit)
+        while True:
+            page = self._ask(command, word=LIST_JOBS)
+            jobs += page.jobs
+            if page.after is None or len(jobs) >= limit:
+                return jobs
+            command = extensions.list_jobs(tube, state, page.after, limit - len(jobs))
 
     def truncate(self, tube: str) -> int:
         """Delete all jobs of a tube that nobody has reserved, in one command; gives how many.

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from beanrow.engine.job import DELAYED, RESERVED, Job
 from beanrow.engine.timers import SECOND
 from beanrow.protocol import requests
+from beanrow.protocol.listing import ListedJob
 from beanrow.protocol.stats import JobStats, ServerStats, TubeStats
 
 if TYPE_CHECKING:
     from beanrow.engine.engine import Engine
     from beanrow.engine.tube import Tube
 
-__all__ = ["Counters", "HostFacts", "job_stats", "server_stats", "tube_stats"]
+__all__ = ["Counters", "HostFacts", "job_listed", "job_stats", "server_stats", "tube_stats"]
 
 
 class HostFacts(NamedTuple):
@@ -181,3 +182,8 @@ def job_stats(job: Job, now: int) -> JobStats:
         buries=job.buries,
         kicks=job.kicks,
     )
+
+
+def job_listed(job: Job, now: int) -> ListedJob:
+    """The figures of a job in ``list-jobs``."""
+    return ListedJob(**job_stats(job, now).__dict__, bytes=len(job.body))

@@ -9,14 +9,24 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from beanrow.protocol.capabilities import PUT_IN_TUBE, PUT_UNIQUE, TRUNCATE
-from beanrow.protocol.requests import BadFormat, Parsed, PutInTube, PutLine, PutUnique, Truncate
-from beanrow.protocol.values import MAX_UINT32, TUBE_NAME_BYTES, is_tube_name
+from beanrow.protocol.capabilities import LIST_JOBS, PUT_IN_TUBE, PUT_UNIQUE, TRUNCATE
+from beanrow.protocol.listing import MAX_LISTED, STATES
+from beanrow.protocol.requests import (
+    BadFormat,
+    ListJobs,
+    Parsed,
+    PutInTube,
+    PutLine,
+    PutUnique,
+    Truncate,
+)
+from beanrow.protocol.values import MAX_ID, MAX_UINT32, TUBE_NAME_BYTES, is_tube_name
 
 __all__ = ["parse_extended_line"]
 
 _PUT_IN_TUBE = re.compile(rb"([%b]+) (\d+) (\d+) (\d+) (\d+)" % TUBE_NAME_BYTES)
 _PUT_UNIQUE = re.compile(rb"([%b]+) (\d+) (\d+) (\d+) (\d+) (\d+)" % TUBE_NAME_BYTES)
+_LIST_JOBS = re.compile(rb"([%b]+) (%b) (\d+) (\d+)" % (TUBE_NAME_BYTES, "|".join(STATES).encode()))
 _BAD_FORMAT = BadFormat()
 _MOST_KNOWN_LINES = 4096
 _known_lines: dict[bytes, PutLine] = {}
@@ -68,7 +78,18 @@ def _parse_truncate(rest: bytes) -> Parsed:
     return Truncate(rest.decode("ascii")) if is_tube_name(rest) else _BAD_FORMAT
 
 
+def _parse_list_jobs(rest: bytes) -> Parsed:
+    match = _LIST_JOBS.fullmatch(rest)
+    if match is None or not is_tube_name(match[1]):
+        return _BAD_FORMAT
+    after, limit = int(match[3]), int(match[4])
+    if after > MAX_ID or not 0 < limit <= MAX_LISTED:
+        return _BAD_FORMAT
+    return ListJobs(match[1].decode("ascii"), match[2].decode("ascii"), after, limit)
+
+
 _BY_WORD: dict[bytes, Callable[[bytes], Parsed]] = {
+    LIST_JOBS.encode(): _parse_list_jobs,
     PUT_IN_TUBE.encode(): _parse_put_in_tube,
     PUT_UNIQUE.encode(): _parse_put_unique,
     TRUNCATE.encode(): _parse_truncate,

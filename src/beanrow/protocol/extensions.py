@@ -8,19 +8,23 @@ from __future__ import annotations
 
 from beanrow.errors import BadValueError
 from beanrow.protocol.commands import Command, put_request, read_document, read_put, refuse
+from beanrow.protocol.listing import MAX_LISTED, STATES, Page, read_page
 from beanrow.protocol.stats import read_list
 from beanrow.protocol.values import (
     DEFAULT_PRIORITY,
     DEFAULT_TTR,
+    MAX_ID,
     Duration,
     is_tube_name,
     seconds,
     tube_name,
+    whole_number,
 )
 
 __all__ = [
     "ExistingId",
     "capabilities",
+    "list_jobs",
     "put_in_tube",
     "put_in_tube_request",
     "put_unique",
@@ -85,6 +89,21 @@ def _read_unique(request: bytes, reply: bytes) -> int:
     if reply[:7] == b"EXISTS " and reply[-1] == 10:
         return ExistingId(reply[7:])
     return read_put(request, reply)
+
+
+def list_jobs(tube: str, state: str, after: int = 0, limit: int = MAX_LISTED) -> Command[Page]:
+    """Ask for a page of the jobs of a tube in one state, with ids above ``after``."""
+    if state not in STATES:
+        raise BadValueError(f"state {state!r} is none of {', '.join(STATES)}")
+    if not whole_number(limit, "limit", MAX_LISTED):
+        raise BadValueError("limit 0 asks for nothing")
+    place = whole_number(after, "after", MAX_ID), limit
+    line = b"list-jobs %b %b %d %d\r\n" % (tube_name(tube), state.encode(), *place)
+    return Command(line, _read_page)
+
+
+def _read_page(request: bytes, reply: bytes) -> Page:
+    return read_page(read_document(request, reply))
 
 
 def truncate(tube: str) -> Command[int]:

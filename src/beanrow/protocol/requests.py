@@ -18,6 +18,7 @@ __all__ = [
     "Ignore",
     "Kick",
     "KickJob",
+    "ListJobs",
     "ListTubeUsed",
     "ListTubes",
     "ListTubesWatched",
@@ -242,6 +243,15 @@ class Truncate(NamedTuple):
     tube: str
 
 
+class ListJobs(NamedTuple):
+    """A page of the jobs of this tube in this state, with ids above ``after``."""
+
+    tube: str
+    state: str
+    after: int
+    limit: int
+
+
 class Quit(NamedTuple):
     """Close the connection."""
 
@@ -302,6 +312,7 @@ Request = (
     | PutInTube
     | PutUnique
     | Truncate
+    | ListJobs
     | Quit
     | BadFormat
     | UnknownCommand

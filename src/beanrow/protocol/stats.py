@@ -73,10 +73,11 @@ class Stats:
     extra: dict[str, str]
 
     def __init_subclass__(cls) -> None:
-        cls._schema = {
+        own = {
             name.replace("_", "-"): (name, _READERS[kind])
             for name, kind in cls.__annotations__.items()
         }
+        cls._schema = {**getattr(cls, "_schema", {}), **own}
 
     def __init__(self, extra: dict[str, str] | None = None, **values: Any) -> None:
         self.extra = extra or {}

@@ -68,6 +68,7 @@ RULES: dict[type, Rule | None] = {
     requests.Kick: Rule(("admin",), "used"),
     requests.KickJob: Rule(("admin",), "job"),
     requests.PauseTube: Rule(("admin",), "named"),
+    requests.ListJobs: Rule(("take", "admin"), "named"),
     requests.Truncate: Rule(("admin",), "named"),
     requests.StatsJob: Rule(_RIGHTS, "job"),
     requests.StatsTube: Rule(_RIGHTS, "named"),
