@@ -49,7 +49,7 @@ PURE = {"protocol", "engine", *SHARED}
 # What pure code may import. Each line is safe as a whole: no socket, clock, thread, random source.
 PURE_IMPORTS = {
     *("__future__", "abc", "bisect", "collections", "dataclasses", "enum", "functools"),
-    *("heapq", "itertools", "math", "operator", "re", "struct", "types", "typing"),
+    *("heapq", "itertools", "json", "math", "operator", "re", "struct", "types", "typing"),
     "datetime.timedelta",  # a duration; the rest of datetime can ask what time it is
     "sys.maxsize",  # a number; the rest of sys reaches the process and its files
 }

@@ -167,6 +167,15 @@ def test_quit_takes_nothing_behind_it(
     assert ours.converse(b"quit \r\n") == b""
 
 
+@pytest.mark.parametrize("line", [b"capabilities\r\n", b"capabilities truncate\r\n"])
+def test_capabilities_is_known(
+    daemon: Daemon, our_server: OurServer, connect: Connect, line: bytes
+) -> None:
+    assert connect(daemon).converse(line) == b"UNKNOWN_COMMAND\r\n"
+    assert connect(our_server).converse(line).startswith(b"OK ")
+    assert connect(our_server).converse(b"truncate default\r\n") == b"UNKNOWN_COMMAND\r\n"
+
+
 @pytest.mark.parametrize("path", ["/", "/" + "a" * 208, "/" + "a" * 209, "/" + "a" * 1000])
 def test_http_closes_the_connection(
     fresh_daemon: Daemon, our_server: OurServer, connect: Connect, path: str

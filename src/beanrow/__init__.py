@@ -41,11 +41,14 @@ from beanrow.errors import (
     JournalError,
     NotFoundError,
     NotIgnoredError,
+    NotOfferedError,
     OutOfMemoryError,
     StatsParsingError,
     UnknownCommandError,
 )
 from beanrow.protocol.commands import BuriedId
+from beanrow.protocol.extensions import ExistingId
+from beanrow.protocol.listing import ListedJob
 from beanrow.protocol.stats import JobStats, ServerStats, TubeStats
 from beanrow.protocol.values import Job
 from beanrow.version import __version__
@@ -100,6 +103,7 @@ __all__ = [
     "DrainingError",
     "Duration",
     "EmbeddedServer",
+    "ExistingId",
     "ExpectedCrlfError",
     "ForbiddenError",
     "InternalError",
@@ -108,10 +112,12 @@ __all__ = [
     "JobStats",
     "JobTooBigError",
     "JournalError",
+    "ListedJob",
     "LeaseLost",
     "Middleware",
     "NotFoundError",
     "NotIgnoredError",
+    "NotOfferedError",
     "OutOfMemoryError",
     "Pool",
     "PoolId",

@@ -60,6 +60,7 @@ __all__ = [
     "JournalError",
     "NotFoundError",
     "NotIgnoredError",
+    "NotOfferedError",
     "Outcome",
     "OutOfMemoryError",
     "StatsParsingError",
@@ -130,6 +131,19 @@ class UnknownCommandError(CommandError):
 
     status = "UNKNOWN_COMMAND"
     advice = "the server does not know this command; it may be too old for it"
+
+
+class NotOfferedError(UnknownCommandError):
+    """The server does not offer an extension; the command was not sent.
+
+    ``word`` is that of ``capabilities``, ``peer`` the server.
+    """
+
+    def __init__(self, command: str, word: str, peer: str, instead: str = "") -> None:
+        told = f"the server at {peer} does not offer {word!r}, and nothing was sent"
+        super().__init__(command, f"{told}; {instead}" if instead else told)
+        self.word = word
+        self.peer = peer
 
 
 class JobTooBigError(CommandError):

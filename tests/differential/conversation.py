@@ -386,5 +386,5 @@ _ODD_LINES = [
     b"release 1 1\r\n", b"release 1 1 1 1\r\n", b"use\r\n", b"use \r\n", b"use  a\r\n", b"use a \r\n",
     b"quit \x00\r\n", b"put 0 0 1 1 junk\r\n", b"put 0 0 1 -1\r\n", b"put 4294967296 0 1 1\r\n",
     b"put 0 4294967296 1 1\r\n", b"put 0 0 4294967296 1\r\n", b"put 0 0 1 4294967296\r\n",
-    b"ignore nobody\r\n", b"watch\r\n", b"touch 18446744073709551616\r\n", b"capabilities\r\n",
+    b"ignore nobody\r\n", b"watch\r\n", b"touch 18446744073709551616\r\n", b"truncate a\r\n",
 ]  # fmt: skip

@@ -10,7 +10,8 @@ import pytest
 
 from beanrow.engine.engine import Engine
 from beanrow.errors import BadReplyError, BeanstalkError, UnknownCommandError
-from beanrow.protocol import commands, replies, requests
+from beanrow.protocol import commands, extensions, replies, requests
+from beanrow.protocol.capabilities import CAPABILITIES
 from beanrow.protocol.commands import Command
 from beanrow.protocol.request_stream import RequestStream
 from beanrow.protocol.requests import Request
@@ -42,6 +43,14 @@ HALVES: list[tuple[Command[Any], Request]] = [
     (commands.list_tubes_watched(), requests.ListTubesWatched()),
     (commands.pause_tube("a", 5), requests.PauseTube("a", 5)),
     (commands.quit(), requests.Quit()),
+    (extensions.capabilities("a", "b"), requests.Capabilities(("a", "b"))),
+    (extensions.put_in_tube("a", b"b\r\n", 1, 2, 3), requests.PutInTube("a", 1, 2, 3, b"b\r\n")),
+    (
+        extensions.put_unique("k", b"b\r\n", 4, 1, 2, 3),
+        requests.PutUnique("k", 4, 1, 2, 3, b"b\r\n"),
+    ),
+    (extensions.list_jobs("a", "ready", 7, 9), requests.ListJobs("a", "ready", 7, 9)),
+    (extensions.truncate("a"), requests.Truncate("a")),
 ]
 NO_COMMAND = {
     requests.Auth,  # a client says it as it connects: protocol/authentication.py
@@ -57,6 +66,8 @@ def test_what_a_client_writes_is_what_a_server_reads(
     command: Command[Any], request_: Request
 ) -> None:
     stream = RequestStream(100)
+    stream.feed(extensions.capabilities(*CAPABILITIES).request)
+    assert type(stream.next()) is requests.Capabilities
     stream.feed(command.request)
     found = stream.next()
     assert type(found) is type(request_)
@@ -67,10 +78,11 @@ def test_what_a_client_writes_is_what_a_server_reads(
 def test_every_command_has_both_halves() -> None:
     ours = {
         name
-        for name, function in vars(commands).items()
+        for module in (commands, extensions)
+        for name, function in vars(module).items()
         if inspect.isfunction(function)
         and function.__annotations__["return"].startswith("Command[")
-        if name in commands.__all__
+        if name in module.__all__
     }
     assert {command.name.replace("-", "_") for command, _ in HALVES} == ours
     assert {type(request) for _, request in HALVES} | NO_COMMAND == set(get_args(Request))
@@ -81,6 +93,10 @@ def test_every_reply_of_the_engine_is_understood_by_its_command() -> None:
     pick = random.Random(7)
     engine = Engine(0, max_job_size=8)
     connections = [Connection(engine) for _ in range(3)]
+    for connection in connections:
+        connection.receive(extensions.capabilities(*CAPABILITIES).request, 0)
+        connection.session.replies.clear()
+    engine.outbox.clear()
     understood: dict[str, set[bytes]] = {}
     for now in range(1, 6001):
         connection = pick.choice(connections)
@@ -106,10 +122,22 @@ def test_every_reply_of_the_engine_is_understood_by_its_command() -> None:
             session.replies.clear()
         engine.outbox.clear()
     assert understood["put"] == {b"INSERTED", b"JOB_TOO_BIG", b"DRAINING"}
+    assert understood["put-unique"] == {b"INSERTED", b"EXISTS", b"JOB_TOO_BIG", b"DRAINING"}
+    assert understood["put-in-tube"] == {b"INSERTED", b"JOB_TOO_BIG", b"DRAINING"}
     assert {b"RESERVED", b"TIMED_OUT", b"DEADLINE_SOON"} <= (
         understood["reserve"] | understood["reserve-with-timeout"]
     )
-    for name in ("delete", "release", "bury", "touch", "peek", "kick-job", "reserve-job"):
+    for name in (
+        "delete",
+        "release",
+        "bury",
+        "touch",
+        "peek",
+        "kick-job",
+        "reserve-job",
+        "truncate",
+        "list-jobs",
+    ):
         assert len(understood[name]) == 2, (name, understood[name])
     assert understood["ignore"] == {b"WATCHING", b"NOT_IGNORED"}
 
@@ -144,6 +172,10 @@ def some_command(pick: random.Random, engine: Engine) -> Command[Any]:
             commands.list_tube_used(),
             commands.list_tubes_watched(),
             commands.pause_tube(tube, pick.randrange(2)),
+            extensions.put_in_tube(tube, b"z" * pick.choice([0, 9]), 1, 0, 60),
+            extensions.put_unique(tube, b"z" * pick.choice([0, 9]), pick.choice([0, 5]), 1, 0, 60),
+            extensions.list_jobs(pick.choice([tube, "nowhere"]), "ready"),
+            extensions.truncate(pick.choice([tube, "nowhere"])),
         ]
     )
 

@@ -13,10 +13,10 @@ from beanrow.protocol.request_stream import RequestStream
 BAD = r.BadFormat()
 UNKNOWN = r.UnknownCommand()
 LINES: list[tuple[bytes, r.Parsed]] = [
-    (b"put 1 2 3 4", r.PutLine(1, 2, 3, 4, junk=False)),
-    (b"put  1   2 3 4", r.PutLine(1, 2, 3, 4, junk=False)),
-    (b"put 1 2 3 4 junk", r.PutLine(1, 2, 3, 4, junk=True)),
-    (b"put 1 2 3 4 ", r.PutLine(1, 2, 3, 4, junk=True)),
+    (b"put 1 2 3 4", r.PutLine(1, 2, 3, 4)),
+    (b"put  1   2 3 4", r.PutLine(1, 2, 3, 4)),
+    (b"put 1 2 3 4 junk", r.PutLine(1, 2, 3, 4, r.BadFormat("put"))),
+    (b"put 1 2 3 4 ", r.PutLine(1, 2, 3, 4, r.BadFormat("put"))),
     (b"put 4294967296 0 0 0", BAD),
     (b"put 1 2 3", BAD),
     (b"put +1 2 3 4", BAD),

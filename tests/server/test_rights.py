@@ -65,7 +65,13 @@ def test_every_request_has_its_rule() -> None:
 NEEDS: list[tuple[Request, set[str]]] = [
     (requests.Put(0, 0, 60, b"x"), {"put"}),
     (requests.PutTooBig(), {"put"}),
+    (requests.PutTooBig("mail-2"), {"put"}),
     (requests.PutUnterminated(), {"put"}),
+    (requests.PutInTube("mail-2", 0, 0, 60, b"x"), {"put"}),
+    (requests.PutUnique("key", 0, 0, 0, 60, b"x"), {"put"}),
+    (requests.ListJobs("mail-1", "ready", 0, 9), {"take", "admin"}),
+    (requests.Truncate("mail-1"), {"admin"}),
+    (requests.Capabilities(()), {"put", "take", "admin", "none"}),
     (requests.Use("mail-1"), {"put", "take", "admin"}),
     (requests.Watch("mail-1"), {"take"}),
     (requests.Reserve(), {"take"}),
@@ -158,6 +164,24 @@ def test_a_tube_watched_from_the_start_is_no_way_in(start_ours: Start, file: Pat
 def test_without_rights_auth_is_no_command(our_server: OurServer) -> None:
     with Talk(our_server) as talk:
         assert talk.ask(b"auth x\r\n") == b"UNKNOWN_COMMAND\r\n"
+
+
+def test_extensions_have_their_rights(start_ours: Start, file: Path) -> None:
+    with Talk(start_ours("--rights", str(file), "-z", "5")) as talk:
+        words = talk.ask(b"capabilities put-in-tube truncate\r\n")  # who may nothing may ask
+        assert b"\n- auth\n" in words
+        auth(talk, "producer")
+        for put in (b"put-in-tube %b 0 0 9 1\r\na\r\n", b"put-in-tube %b 0 0 9 6\r\n123456\r\n"):
+            assert talk.ask(put % b"other") == b"FORBIDDEN\r\n"
+            assert talk.ask(put % b"mail-1") in (b"INSERTED 1\r\n", b"JOB_TOO_BIG\r\n")
+        assert talk.ask(b"truncate mail-1\r\n") == b"FORBIDDEN\r\n"
+        auth(talk, "operator")
+        assert talk.ask(b"truncate mail-1\r\n") == b"TRUNCATED 1\r\n"
+
+
+def test_without_rights_there_is_no_auth_to_tell_of(our_server: OurServer) -> None:
+    with Talk(our_server) as talk:
+        assert b"auth" not in talk.ask(b"capabilities\r\n")
 
 
 def test_pipelined_behind_auth(start_ours: Start, file: Path) -> None:

@@ -6,6 +6,7 @@ from collections import OrderedDict
 
 from beanrow.engine.engine import Engine
 from beanrow.engine.job import Job, State
+from beanrow.engine.keys import Key
 from beanrow.engine.ready import ReadyQueue
 from beanrow.engine.session import Session
 from beanrow.engine.timers import NEVER, SECOND, Timers
@@ -203,11 +204,11 @@ class IdUsedAgain(Engine):
         return reply
 
 
-class JobsBackBestFirst(Engine):
-    """The jobs of a closed connection come back best first, not as they were reserved."""
+class JobsBackLastFirst(Engine):
+    """The jobs of a closed connection come back last first, not as they were reserved."""
 
     def close(self, session: Session, now: int) -> None:
-        session.held = dict(sorted(session.held.items(), key=lambda item: item[1].priority))
+        session.held = dict(reversed(session.held.items()))
         super().close(session, now)
 
 
@@ -254,7 +255,7 @@ class _Forgetful(Timers):
 
     __slots__ = ()
 
-    def set(self, subject: Session | Tube, when: int) -> None:
+    def set(self, subject: Session | Tube | Key, when: int) -> None:
         if subject.alarm == NEVER or when < subject.alarm - SECOND:
             super().set(subject, when)
 
@@ -314,6 +315,37 @@ class JobsOfTheGoneKept(Engine):
         session.held = held
 
 
+class PutMovesTheUser(Engine):
+    """Who puts into another tube uses it from then on."""
+
+    def _put_in_tube(self, session: Session, request: requests.PutInTube, now: int) -> bytes:
+        self._use(session, requests.Use(request.tube), now)
+        return super()._put_in_tube(session, request, now)
+
+
+class TruncateLeavesTheBuried(Engine):
+    """Truncate deletes only what somebody could still reserve."""
+
+    def _truncate(self, session: Session, request: requests.Truncate, now: int) -> bytes:
+        tube = self.tubes.get(request.tube)
+        if tube is not None:
+            buried, tube.buried = tube.buried, OrderedDict()
+            reply = super()._truncate(session, request, now)
+            tube.buried = buried
+            return reply
+        return replies.NOT_FOUND
+
+
+class KeyGoesWithItsJob(Engine):
+    """A key is free again as soon as its job is gone, however young it is."""
+
+    def _forget(self, job: Job) -> None:
+        key = self.keys.of_job.get(job.id)
+        super()._forget(job)
+        if key is not None:
+            self.keys.drop(key)
+
+
 BUGS: list[type[Engine]] = [
     ReleasedToTheEnd,
     LastComeFirstServed,
@@ -332,7 +364,7 @@ BUGS: list[type[Engine]] = [
     TubeKeptForEver,
     TubesInOrder,
     IdUsedAgain,
-    JobsBackBestFirst,
+    JobsBackLastFirst,
     HalfClosedWaits,
     TwoHolders,
     DelayEndsEarly,
@@ -342,4 +374,7 @@ BUGS: list[type[Engine]] = [
     ReleaseWakesNobody,
     DeletesWhatOthersHold,
     JobsOfTheGoneKept,
+    PutMovesTheUser,
+    TruncateLeavesTheBuried,
+    KeyGoesWithItsJob,
 ]

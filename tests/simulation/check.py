@@ -22,6 +22,7 @@ def check(engine: Engine, sessions: Collection[Session]) -> None:
     if isinstance(engine, RecordingEngine):
         size = sum(len(job.body) + len(job.tube.name) for job in engine.jobs.values())
         _demand(engine.size == size, "the size of all jobs")
+    _check_keys(engine)
     for tube in engine.tubes.values():
         _check_tube(engine, tube, sessions)
 
@@ -83,6 +84,15 @@ def _check_tubes(engine: Engine) -> None:
 
 def _place(tube: Tube) -> int:
     return tube.place
+
+
+def _check_keys(engine: Engine) -> None:
+    keys = engine.keys
+    held = {key for key in keys.by_name.values() if key.job_id in engine.jobs}
+    _demand(set(keys.of_job.values()) == held, "the keys of jobs are those of jobs that exist")
+    _demand(all(keys.by_name[key.tube, key.name] is key for key in held), "a key has one job")
+    size = sum(len(key.tube) + len(key.name) for key in keys.by_name.values())
+    _demand(keys.size == size, "the size of all keys")
 
 
 def _check_tube(engine: Engine, tube: Tube, sessions: Collection[Session]) -> None:

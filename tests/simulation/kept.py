@@ -34,15 +34,15 @@ from beanrow.journal.recovery import Recovered, recover
 from beanrow.journal.space import SEGMENT
 from tests.simulation.check import check
 from tests.simulation.disk import CutError, SimulatedDisk
-from tests.simulation.model import SECOND, Model, ModelJob, ModelTube
-from tests.simulation.moment import KeptJob, KeptTube, Moment, moment_in, moment_of
+from tests.simulation.model import SECOND, Model, ModelJob, ModelKey, ModelTube
+from tests.simulation.moment import KeptJob, KeptKey, KeptTube, Moment, moment_in, moment_of
 from tests.simulation.simulation import MAX_JOB_SIZE, Heard, HistoryError, Simulation
 
 FILE = 8192
 SIZE = 5 * FILE
 RESERVED_COMMITS = 20
 """Commits without a put that a full disk must still take; some 100 bytes each."""
-PROMISES = (b"INSERTED", b"DELETED", b"RELEASED", b"BURIED", b"KICKED", b"PAUSED")
+PROMISES = (b"INSERTED", b"DELETED", b"RELEASED", b"BURIED", b"KICKED", b"PAUSED", b"TRUNCATED")
 POLICIES = [0, 0, 0, SECOND // 20, None]
 ENDS = ["kill", "power", "power", "cut and kill", "cut and power", "stop"]
 
@@ -148,7 +148,7 @@ class KeptSimulation(Simulation):
     def _hear(self, said: dict[int, list[bytes]]) -> None:
         super()._hear(said)
         self._promised |= any(
-            reply.startswith(PROMISES) and reply != b"KICKED 0\r\n"
+            reply.startswith(PROMISES) and reply not in (b"KICKED 0\r\n", b"TRUNCATED 0\r\n")
             for told in said.values()
             for reply in told
         )
@@ -353,6 +353,11 @@ class KeptSimulation(Simulation):
             job = found.jobs.get(number)
             if not any(self._same_job(candidate, job, shifts) for candidate in candidates):
                 yield f"job {number} is {job} after a restart, but was {set(candidates)}"
+        for place in sorted({place for one in moments for place in one.keys} | found.keys.keys()):
+            were = [one.keys.get(place) for one in moments]
+            key = found.keys.get(place)
+            if not any(self._same_key(was, key, found, shifts) for was in were):
+                yield f"key {place} is {key} after a restart, but was {set(were)}"
         if len(moments) > 1:
             return
         for name in moments[0].tubes.keys() | found.tubes.keys():
@@ -374,6 +379,17 @@ class KeptSimulation(Simulation):
             elif job.deadline in ends:
                 was = was._replace(deadline=job.deadline)
         return was == job._replace(created=was.created)
+
+    def _same_key(
+        self, was: KeptKey | None, key: KeptKey | None, found: Moment, shifts: list[int]
+    ) -> bool:
+        if was is None:
+            return key is None
+        ends = {was.until + shift for shift in shifts}
+        if key is None:
+            return was.job_id not in found.jobs and min(ends) <= self._now
+        ends.add(self._now + was.lifetime * SECOND)  # the longest after a clock was set back
+        return (key.job_id, key.lifetime) == (was.job_id, was.lifetime) and key.until in ends
 
     def _same_tube(self, was: KeptTube | None, tube: KeptTube | None, shifts: list[int]) -> bool:
         paused = set()
@@ -403,6 +419,10 @@ class KeptSimulation(Simulation):
             )
             for tube in engine.tube_order
         ]
+        model.keys = {
+            place: ModelKey(key.job_id, key.lifetime, key.until)
+            for place, key in engine.keys.by_name.items()
+        }
         ordered = sorted(
             engine.jobs.values(), key=lambda job: (job.state == BURIED and job.deadline, job.id)
         )

@@ -320,7 +320,7 @@ def what_is_not_synced_is_built_upon() -> Any:
     begin = Journal.begin
 
     def trusting(self: Journal, _unsure: Unsure) -> None:
-        begin(self, Unsure(set(), set()))
+        begin(self, Unsure(set(), set(), []))
 
     return patched(Journal, "begin", trusting)
 
@@ -341,3 +341,16 @@ def a_reserved_job_comes_back_without_its_counts() -> Any:
 @bug
 def spares_are_forgotten_at_the_start() -> Any:
     return patched(Space, "adopt_spares", lambda _self: None)
+
+
+# -- keys ------------------------------------------------------------------------------------------
+
+
+@bug
+def keys_are_not_moved() -> Any:
+    return patched(Compaction, "_move_keys", lambda self, segment, left: None)
+
+
+@bug
+def keys_are_not_noted() -> Any:
+    return patched(RecordingEngine, "_put_unique", Engine._put_unique)

@@ -15,13 +15,15 @@ from typing import Any, TypeVar
 
 from beanrow.engine.counters import HostFacts
 from beanrow.protocol import replies, requests
+from beanrow.protocol.capabilities import CAPABILITIES
+from beanrow.protocol.listing import ListedJob, write_page
 from beanrow.protocol.requests import Request
 from beanrow.protocol.stats import JobStats, ServerStats, TubeStats, write_list
 
 SECOND = 1_000_000_000
 
 ALSO_COUNTED = {
-    "cmd_put": ("put_too_big", "put_unterminated", "malformed put"),
+    "cmd_put": ("put_in_tube", "put_unique", "put_too_big", "put_unterminated", "malformed put"),
     "cmd_pause_tube": ("malformed pause-tube",),
 }
 
@@ -62,6 +64,13 @@ class ModelTube:
 
 
 @dataclass
+class ModelKey:
+    job_id: int
+    lifetime: int
+    until: int
+
+
+@dataclass
 class ModelPeer:
     used: str = "default"
     watched: list[str] = field(default_factory=lambda: ["default"])
@@ -85,6 +94,7 @@ class Model:
         self.jobs: list[ModelJob] = []
         self.tubes = [ModelTube("default")]
         self.peers: dict[int, ModelPeer] = {}
+        self.keys: dict[tuple[str, str], ModelKey] = {}  # also those that are free again
         self.ids_used = 0
         self.job_timeouts = 0
         self.total_jobs = 0
@@ -276,6 +286,36 @@ class Model:
         self.into(job, "delayed" if job.delay else "ready", now)
         return replies.inserted(job.id)
 
+    def put_in_tube(
+        self, number: int, peer: ModelPeer, request: requests.PutInTube, now: int
+    ) -> bytes:
+        used, peer.used = peer.used, request.tube
+        self.make_tube(request.tube)
+        reply = self.put(number, peer, requests.Put(*request[1:]), now)
+        peer.used = used
+        self.drop_tube(request.tube)
+        return reply
+
+    def put_unique(
+        self, number: int, peer: ModelPeer, request: requests.PutUnique, now: int
+    ) -> bytes:
+        peer.producer = True
+        if (peer.used, request.key) in self.taken_keys(now):
+            return replies.exists(self.keys[peer.used, request.key].job_id)
+        reply = self.put(number, peer, requests.Put(*request[2:]), now)
+        if reply.startswith(b"INSERTED"):
+            until = now + request.lifetime * SECOND
+            self.keys[peer.used, request.key] = ModelKey(self.ids_used, request.lifetime, until)
+        return reply
+
+    def taken_keys(self, now: int) -> set[tuple[str, str]]:
+        """The keys of jobs that exist, and those that are younger than their lifetime."""
+        return {
+            place
+            for place, key in self.keys.items()
+            if key.until > now or self.job(key.job_id) is not None
+        }
+
     def put_too_big(self, *_: object) -> bytes:
         return replies.JOB_TOO_BIG
 
@@ -416,6 +456,32 @@ class Model:
             self.drop_tube(tube.name)
         return replies.PAUSED
 
+    def truncate(self, number: int, peer: ModelPeer, request: requests.Truncate, now: int) -> bytes:
+        tube = self.tube(request.tube)
+        if tube is None:
+            return replies.NOT_FOUND
+        jobs = [job for job in self.jobs if job.tube == tube.name and job.state != "reserved"]
+        tube.cmd_delete += len(jobs)
+        for job in jobs:
+            self.forget(job)
+        return replies.truncated(len(jobs))
+
+    def list_jobs(
+        self, number: int, peer: ModelPeer, request: requests.ListJobs, now: int
+    ) -> bytes:
+        if self.tube(request.tube) is None:
+            return replies.NOT_FOUND
+        jobs = sorted(self.jobs_of(request.tube, request.state), key=lambda job: job.id)
+        jobs = [job for job in jobs if job.id > request.after][: request.limit]
+        lines = [
+            ListedJob(**self.figures_of(job, now).__dict__, bytes=len(job.body)) for job in jobs
+        ]
+        is_full = len(jobs) == request.limit
+        return replies.ok(write_page(lines, jobs[-1].id if is_full else None))
+
+    def capabilities(self, *_: object) -> bytes:
+        return replies.ok(write_list(sorted(CAPABILITIES)))
+
     def stats(self, number: int, peer: ModelPeer, request: object, now: int) -> bytes:
         peers = self.peers.values()
         commands: dict[str, Any] = {
@@ -470,16 +536,18 @@ class Model:
         job = self.job(request.id)
         if job is None:
             return replies.NOT_FOUND
+        return replies.ok(self.figures_of(job, now).write())
+
+    def figures_of(self, job: ModelJob, now: int) -> JobStats:
         timed = job.state in ("reserved", "delayed")
         same = ("id", "tube", "state", "pri", "delay", "ttr")
         counts = ("reserves", "timeouts", "releases", "buries", "kicks")
-        figures = JobStats(
+        return JobStats(
             **{name: getattr(job, name) for name in same + counts},
             age=(now - job.created) // SECOND,
             time_left=seconds_left(job.deadline, now) if timed else 0,
             file=self.file_of(job.id),
         )
-        return replies.ok(figures.write())
 
     def list_tubes(self, *_: object) -> bytes:
         return replies.ok(write_list(tube.name for tube in self.tubes))

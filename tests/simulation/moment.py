@@ -32,6 +32,14 @@ class KeptTube(NamedTuple):
     counts: tuple[int, ...]
 
 
+class KeptKey(NamedTuple):
+    """What must survive of a key until it is free."""
+
+    job_id: int
+    lifetime: int
+    until: int
+
+
 class Moment(NamedTuple):
     """What there was to survive at one moment."""
 
@@ -39,6 +47,7 @@ class Moment(NamedTuple):
     tubes: dict[str, KeptTube]
     buried: dict[str, list[int]]
     last_id: int
+    keys: dict[tuple[str, str], KeptKey]
 
 
 def _kept(job: Job | ModelJob) -> KeptJob:
@@ -69,11 +78,18 @@ def moment_of(model: Model, last_id: int, now: int) -> Moment:
         if tube.name in used | {"default"} or tube.paused_until > now
     }
     buried = {name: [job.id for job in model.jobs_of(name, "buried")] for name in used}
-    return Moment(jobs, tubes, buried, last_id)
+    keys = {
+        place: KeptKey(key.job_id, key.lifetime, key.until) for place, key in model.keys.items()
+    }
+    return Moment(jobs, tubes, buried, last_id, keys)
 
 
 def moment_in(engine: RecordingEngine) -> Moment:
     jobs = {job.id: _kept(job) for job in engine.jobs.values()}
     tubes = {name: _kept_tube(tube) for name, tube in engine.tubes.items()}
     buried = {tube.name: list(tube.buried) for tube in engine.tubes.values() if tube.jobs}
-    return Moment(jobs, tubes, buried, engine.next_id - 1)
+    keys = {
+        place: KeptKey(key.job_id, key.lifetime, key.until)
+        for place, key in engine.keys.by_name.items()
+    }
+    return Moment(jobs, tubes, buried, engine.next_id - 1, keys)

@@ -23,6 +23,8 @@ from beanrow.engine import ready, timers, tube
 from beanrow.engine.engine import Engine
 from beanrow.engine.session import Session
 from beanrow.protocol import requests
+from beanrow.protocol.capabilities import CAPABILITIES
+from beanrow.protocol.listing import STATES
 from beanrow.protocol.requests import Request
 from tests.simulation.check import check
 from tests.simulation.model import SECOND, Due, Model
@@ -172,6 +174,9 @@ class Simulation:
             job = engine.jobs[mine.id]
             if (job.state, job.tube.name, job.priority) != (mine.state, mine.tube, mine.pri):
                 raise AssertionError(f"the engine has {job}, the model {mine}")
+        keys = {place for place in engine.keys.by_name if engine.keys.find(*place, self._now)}
+        if keys != model.taken_keys(self._now):
+            raise AssertionError(f"the engine has the keys {keys}")
         if len(model.jobs) != len(engine.jobs):
             raise AssertionError(f"the engine has the jobs {list(engine.jobs)}")
 
@@ -294,6 +299,24 @@ class Simulation:
     def _tube(self) -> str:
         return self._random.choice(TUBES)
 
+    def _key(self) -> str:
+        return self._random.choice(["k", "l"])
+
+    def _lifetime(self) -> int:
+        return self._random.choice([0, 0, 1, 3, 10])
+
+    def _state(self) -> str:
+        return self._random.choice(STATES)
+
+    def _after(self) -> int:
+        return self._random.randrange(self._model.ids_used + 2)
+
+    def _limit(self) -> int:
+        return self._random.choice([1, 2, 1000])
+
+    def _words(self) -> tuple[str, ...]:
+        return tuple(self._random.sample(sorted(CAPABILITIES), 2))
+
     def _bound(self) -> int:
         return self._random.choice([0, 1, 2, 2**32 - 1])
 
@@ -329,6 +352,11 @@ WEIGHTS: dict[type[Request], float] = {
     requests.ListTubeUsed: 1,
     requests.ListTubesWatched: 2,
     requests.PauseTube: 2,
+    requests.Capabilities: 0.5,
+    requests.PutInTube: 4,
+    requests.PutUnique: 4,
+    requests.ListJobs: 2,
+    requests.Truncate: 0.7,
     requests.Quit: 0.5,
     requests.BadFormat: 0.5,
     requests.UnknownCommand: 0.5,

@@ -20,10 +20,14 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self, TypeVar, overload
 
-from beanrow.client.async_batch import AsyncBatches, as_client
-from beanrow.errors import OutOfMemoryError
+from beanrow.client.async_batch import as_client
+from beanrow.client.async_extended import AsyncExtended
+from beanrow.client.offered import offers
+from beanrow.errors import NotOfferedError, OutOfMemoryError
 from beanrow.protocol import commands
+from beanrow.protocol.capabilities import PUT_IN_TUBE
 from beanrow.protocol.commands import BuriedId, Command, put_request, read_put
+from beanrow.protocol.extensions import put_in_tube_request
 from beanrow.protocol.stats import JobStats, ServerStats, TubeStats
 from beanrow.protocol.values import (
     DEFAULT_PRIORITY,
@@ -40,7 +44,7 @@ __all__ = ["AsyncClient"]
 T = TypeVar("T")
 
 
-class AsyncClient(AsyncBatches):
+class AsyncClient(AsyncExtended):
     """A client of one Beanstalk server, for asyncio; one for all tasks of a loop.
 
     ``address``, ``timeout``, ``encoding``, ``tls`` and ``trace`` are those of ``Client``,
@@ -113,10 +117,20 @@ class AsyncClient(AsyncBatches):
             tube_name(tube)  # refused before anything is sent
             command = Command(request, read_put)
             await self._check_size(command, len(body))
-            number = await self._say(command, tube)
+            number = await self._put_elsewhere(command, tube)
         if number.__class__ is BuriedId:
             self._buried(number)
         return number
+
+    async def _put_elsewhere(self, command: Command[int], tube: str) -> int:
+        line = self._lines.main
+        if line is not None and tube != line.used and offers(line.words):
+            try:
+                request = put_in_tube_request(tube, command.request)
+                return await self._say(Command(request, read_put), word=PUT_IN_TUBE)
+            except NotOfferedError:
+                pass  # another server has taken the place of the one that was asked
+        return await self._say(command, tube)
 
     @as_client
     async def use(self, tube: str) -> str:

@@ -24,6 +24,7 @@ from beanrow.client.address import read_address
 from beanrow.client.async_lines import Lines
 from beanrow.client.connection import UNKNOWN_LIMIT
 from beanrow.client.line import Line
+from beanrow.client.offered import ASKED, refuse_missing
 from beanrow.client.patience import Patience
 from beanrow.client.pipeline import Result
 from beanrow.client.speaker import RESERVES, ROUND, text_encoding, timeout_seconds
@@ -92,15 +93,15 @@ class AsyncSpeaker:
 
     # -- commands on the main line ------------------------------------------------
 
-    async def _ask(self, command: Command[T], tube: str | None = None) -> T:
+    async def _ask(self, command: Command[T], tube: str | None = None, *, word: str = "") -> T:
         """Send a command and give its answer; with ``tube``, after making that the used one.
 
-        Again after a lost connection, if the command may be repeated.
+        ``word``: after switching that word of an extension on. Again after a lost connection, if the command may be repeated.
         """
         clock = asyncio.get_running_loop().time
         begin = clock()
         try:
-            return await self._say(command, tube)
+            return await self._say(command, tube, word=word)
         except ConnectionLostError as error:
             if not command.may_be_repeated:
                 raise
@@ -109,17 +110,22 @@ class AsyncSpeaker:
         while True:
             await self._pause(patience, lost)
             try:
-                return await self._say(command, tube, clock() - begin)
+                return await self._say(command, tube, clock() - begin, word=word)
             except ConnectionLostError as error:
                 lost = error
 
-    async def _say(self, command: Command[T], tube: str | None = None, spent: float = 0.0) -> T:
+    async def _say(
+        self, command: Command[T], tube: str | None = None, spent: float = 0.0, *, word: str = ""
+    ) -> T:
         """Send a command once and give its answer.
 
         ``spent`` is how much of its time in seconds is used up already.
         """
         while True:
             line = self._lines.main or await self._lines.open_main(spent)
+            if word:
+                words = await _words_of(line, spent)
+                refuse_missing(word, words, command.request, line.peer)
             if tube is not None and tube != line.used:
                 if command.name == "use":
                     line.used = tube
@@ -130,6 +136,13 @@ class AsyncSpeaker:
             except OutOfMemoryError as error:
                 if not await self._has_memory_again(error):
                     raise
+
+    async def _known_words(self) -> frozenset[str]:
+        """Ask for the words of extensions."""
+        words = await self._ask(ASKED)
+        if self._lines.main is not None:
+            self._lines.main.words = words
+        return words
 
     async def _pause(self, patience: Patience, error: ConnectionLostError) -> None:
         now = asyncio.get_running_loop().time()
@@ -347,6 +360,13 @@ class AsyncSpeaker:
             self._on_buried_job(signal)
             return
         warnings.warn(signal, stacklevel=depth + 1)
+
+
+async def _words_of(line: Line, spent: float) -> frozenset[str]:
+    """Give the words of extensions that are known over a line; asks once."""
+    if line.words is None:
+        line.words = await line.submit(ASKED, -spent)
+    return line.words
 
 
 async def lost_as_job(sent: Awaitable[T], command: Command[T], job_id: int) -> T:

@@ -75,14 +75,15 @@ class Connection:
 
     ``used`` and ``watched`` are the tubes that the server has this connection use and
     watch. ``most_body`` is the largest body in bytes that the server takes,
-    UNKNOWN_LIMIT until it was asked. ``state`` knows the jobs that it holds.
+    UNKNOWN_LIMIT until it was asked. ``words`` are those of extensions that it knows, None
+    until it was asked. ``state`` knows the jobs that it holds.
     ``on_lost(connection)`` is called when it broke, not when it was ended.
     """
 
     __slots__ = (
         "__weakref__", "_clock", "_ended", "_free", "_looked_until", "_on_lost", "_pid", "_recv",
         "_send", "_timeout", "_trace", "_turn", "_unsent", "_waiting", "_wake", "_wire", "closed",
-        "most_body", "peer", "state", "used", "watched",
+        "most_body", "peer", "state", "used", "watched", "words",
     )  # fmt: skip
 
     def __init__(
@@ -114,6 +115,7 @@ class Connection:
         self.used = DEFAULT_TUBE
         self.watched: tuple[str, ...] = (DEFAULT_TUBE,)
         self.most_body = UNKNOWN_LIMIT
+        self.words: frozenset[str] | None = None
         self.closed = False
         self._wake = 0.0
         self._wake_after(timeout)

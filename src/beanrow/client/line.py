@@ -67,13 +67,13 @@ class Line(asyncio.BufferedProtocol):
     ``used`` and ``watched`` are the tubes that the server has this line use and watch once
     it has read all that was said so far; ``jobs`` the ids of the reserved jobs that it
     holds; ``most_body`` the largest body in bytes that the server takes, UNKNOWN_LIMIT
-    until it was asked.
+    until it was asked; ``words`` those of extensions that it knows, None until it was asked.
     """
 
     __slots__ = (
         "_alarm", "_alarm_at", "_alone", "_buffer", "_end", "_gone", "_limit", "_loop", "_out",
         "_pending", "_stream", "_tell", "_timeout", "_trace", "_transport",
-        "closed", "jobs", "most_body", "owner", "peer", "used", "watched",
+        "closed", "jobs", "most_body", "owner", "peer", "used", "watched", "words",
     )  # fmt: skip
 
     def __init__(
@@ -104,6 +104,7 @@ class Line(asyncio.BufferedProtocol):
         self.watched: tuple[str, ...] = (DEFAULT_TUBE,)
         self.jobs: set[int] = set()
         self.most_body = UNKNOWN_LIMIT
+        self.words: frozenset[str] | None = None
         self.closed = False
 
     @property

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from beanrow.client.address import read_address
 from beanrow.client.connection import UNKNOWN_LIMIT, Connection, StaleConnection
+from beanrow.client.offered import ASKED, refuse_missing
 from beanrow.client.patience import Patience
 from beanrow.client.pipeline import MOST_COMMANDS
 from beanrow.client.state import BROKE, State
@@ -126,19 +127,26 @@ class Speaker:
 
     # -- commands -----------------------------------------------------------------
 
-    def _ask(self, command: Command[T], tube: str | None = None, *, watching: bool = False) -> T:
+    def _ask(
+        self,
+        command: Command[T],
+        tube: str | None = None,
+        *,
+        watching: bool = False,
+        word: str = "",
+    ) -> T:
         """Send a command and give its answer; with ``tube``, after making that the used one.
 
-        ``watching``: after seeing to the watched tubes. Again after a lost connection, if
-        the command may be repeated.
+        ``watching``: after seeing to the watched tubes; ``word``: after switching that word of
+        an extension on. Again after a lost connection, if the command may be repeated.
         """
         begin = self._clock()
         try:
-            return self._say(command.request, command.read, tube, watching=watching)
+            return self._say(command.request, command.read, tube, watching=watching, word=word)
         except ConnectionLostError as error:
             if not command.may_be_repeated:
                 raise
-            return self._ask_again(command, tube, begin + self._timeout, error)
+            return self._ask_again(command, tube, begin + self._timeout, error, word)
 
     def _say(
         self,
@@ -148,6 +156,7 @@ class Speaker:
         *,
         wait: float = 0.0,
         watching: bool = False,
+        word: str = "",
     ) -> T:
         """Send a command once and give its answer."""
         connection, is_new = self._mine.connection, False
@@ -157,6 +166,8 @@ class Speaker:
             try:
                 if watching and connection.watched is not self._state.watched:
                     self._connections.align(connection)
+                if word:
+                    refuse_missing(word, self._words_of(connection), request, connection.peer)
                 if tube is None or tube == connection.used:
                     return connection.converse(request, read, wait)
                 return connection.converse_in(tube, request, read)
@@ -169,7 +180,12 @@ class Speaker:
                     raise
 
     def _ask_again(
-        self, command: Command[T], tube: str | None, end: float, error: ConnectionLostError
+        self,
+        command: Command[T],
+        tube: str | None,
+        end: float,
+        error: ConnectionLostError,
+        word: str,
     ) -> T:
         """Send a command whose connection was lost over new ones, until ``end``."""
         patience = Patience(end)
@@ -177,12 +193,31 @@ class Speaker:
             self._pause(patience, error)
             try:
                 connection = self._connections.get(self._timeout - (end - self._clock()))
+                if word:
+                    words = self._words_of(connection, end)
+                    refuse_missing(word, words, command.request, connection.peer)
                 if tube is not None and tube != connection.used:
                     use = commands.use(tube)
                     connection.used = connection.converse_until(use.request, use.read, end)
                 return connection.converse_until(command.request, command.read, end)
             except ConnectionLostError as again:
                 error = again
+
+    def _words_of(self, connection: Connection, end: float | None = None) -> frozenset[str]:
+        """Give the words of extensions that are known over a connection; asks once."""
+        words = connection.words
+        if words is None:
+            end = self._clock() + self._timeout if end is None else end
+            words = connection.words = connection.converse_until(ASKED.request, ASKED.read, end)
+        return words
+
+    def _known_words(self) -> frozenset[str]:
+        """Ask for the words of extensions, or tell what is known of them."""
+        words = self._ask(ASKED)
+        connection = self._mine.connection
+        if connection is not None:
+            connection.words = words
+        return words
 
     def _pause(self, patience: Patience, error: ConnectionLostError) -> None:
         outage = self._connections.outage

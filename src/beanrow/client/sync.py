@@ -16,17 +16,20 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self, overload
 
-from beanrow.client.batch import Batches
 from beanrow.client.connection import Connection, StaleConnection
+from beanrow.client.extended import Extended
+from beanrow.client.offered import offers
 from beanrow.client.speaker import RESERVES, ROUND, ROUND_HOLDING
 from beanrow.errors import (
     BatchError,
     BeanstalkError,
     CommandTimeoutError,
     ConnectionLostError,
+    NotOfferedError,
     OutOfMemoryError,
 )
 from beanrow.protocol import commands
+from beanrow.protocol.capabilities import PUT_IN_TUBE
 from beanrow.protocol.commands import (
     BuriedId,
     Command,
@@ -36,6 +39,7 @@ from beanrow.protocol.commands import (
     read_put,
     read_reserve,
 )
+from beanrow.protocol.extensions import put_in_tube_request
 from beanrow.protocol.stats import JobStats, ServerStats, TubeStats
 from beanrow.protocol.values import (
     DEFAULT_PRIORITY,
@@ -50,7 +54,7 @@ from beanrow.protocol.values import (
 __all__ = ["Client"]
 
 
-class Client(Batches):
+class Client(Extended):
     """A client of one Beanstalk server, for any number of threads.
 
     ``address`` is read by ``read_address``: ``"host:port"``, ``"unix:/path"``,
@@ -162,6 +166,12 @@ class Client(Batches):
         """Put where there is more to do than to send it."""
         tube_name(tube)  # refused before anything is sent
         self._check_size(Command(request, read_put), size)
+        connection = self._mine.connection
+        if connection is not None and tube != connection.used and offers(connection.words):
+            try:
+                return self._say(put_in_tube_request(tube, request), read_put, word=PUT_IN_TUBE)
+            except NotOfferedError:
+                pass  # another server has taken the place of the one that was asked
         return self._say(request, read_put, tube)
 
     def use(self, tube: str) -> str:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from beanrow.engine.job import DELAYED, RESERVED, Job
 from beanrow.engine.timers import SECOND
 from beanrow.protocol import requests
+from beanrow.protocol.listing import ListedJob
 from beanrow.protocol.stats import JobStats, ServerStats, TubeStats
 
 if TYPE_CHECKING:
     from beanrow.engine.engine import Engine
     from beanrow.engine.tube import Tube
 
-__all__ = ["Counters", "HostFacts", "job_stats", "server_stats", "tube_stats"]
+__all__ = ["Counters", "HostFacts", "job_listed", "job_stats", "server_stats", "tube_stats"]
 
 
 class HostFacts(NamedTuple):
@@ -52,6 +53,7 @@ class Counters:
         "job_timeouts",
         "producers",
         "refused_puts",
+        "repeated_puts",
         "requests",
         "reserved",
         "total_connections",
@@ -62,7 +64,7 @@ class Counters:
 
     def __init__(self) -> None:
         self.urgent = self.reserved = self.delayed = self.buried = 0
-        self.refused_puts = self.job_timeouts = 0
+        self.refused_puts = self.repeated_puts = self.job_timeouts = 0
         self.connections = self.total_connections = 0
         self.producers = self.workers = self.waiting = 0
         kinds = requests.Request.__args__
@@ -80,6 +82,8 @@ def server_stats(engine: Engine, host: HostFacts, now: int) -> ServerStats:
         current_jobs_delayed=counters.delayed,
         current_jobs_buried=counters.buried,
         cmd_put=counted[requests.Put]
+        + counted[requests.PutInTube]
+        + counted[requests.PutUnique]
         + counted[requests.PutTooBig]
         + counted[requests.PutUnterminated],
         cmd_peek=counted[requests.Peek],
@@ -104,7 +108,11 @@ def server_stats(engine: Engine, host: HostFacts, now: int) -> ServerStats:
         cmd_list_tubes_watched=counted[requests.ListTubesWatched],
         cmd_pause_tube=counted[requests.PauseTube],
         job_timeouts=counters.job_timeouts,
-        total_jobs=counted[requests.Put] - counters.refused_puts,
+        total_jobs=counted[requests.Put]
+        + counted[requests.PutInTube]
+        + counted[requests.PutUnique]
+        - counters.repeated_puts
+        - counters.refused_puts,
         max_job_size=engine.max_job_size,
         current_tubes=len(engine.tubes),
         current_connections=counters.connections,
@@ -174,3 +182,8 @@ def job_stats(job: Job, now: int) -> JobStats:
         buries=job.buries,
         kicks=job.kicks,
     )
+
+
+def job_listed(job: Job, now: int) -> ListedJob:
+    """The figures of a job in ``list-jobs``."""
+    return ListedJob(**job_stats(job, now).__dict__, bytes=len(job.body))

@@ -14,20 +14,26 @@ Laws:
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable
 from typing import Any
 
-from beanrow.engine.counters import HostFacts, job_stats, server_stats, tube_stats
+from beanrow.engine.counters import HostFacts, job_listed, job_stats, server_stats, tube_stats
 from beanrow.engine.job import BURIED, DELAYED, DELETED, READY, RESERVED, Job
 from beanrow.engine.queue import Queue
 from beanrow.engine.session import Session
 from beanrow.engine.timers import NEVER, SECOND
 from beanrow.engine.tube import Tube
 from beanrow.protocol import replies, requests
+from beanrow.protocol.capabilities import CAPABILITIES
+from beanrow.protocol.listing import write_page
 from beanrow.protocol.stats import write_list
 from beanrow.protocol.values import MAX_JOB_SIZE
 
 __all__ = ["Engine"]
+
+_MOST_LOOKED_AT = 100_000
+"""Jobs for one page: some 5 ms."""
 
 Handler = Callable[[Session, Any, int], bytes | None]
 
@@ -40,6 +46,7 @@ class Engine(Queue):
 
     ``max_job_size`` is the limit of a body in bytes, ``now`` the time of the start,
     ``host`` tells what ``stats`` says of the process. Set ``draining`` to refuse puts.
+    ``capabilities`` are the words of extensions that it tells of.
     """
 
     def __init__(
@@ -53,6 +60,7 @@ class Engine(Queue):
         self.started = now
         self.max_job_size = max_job_size
         self.draining = False
+        self.capabilities = CAPABILITIES
         self._host = host
         self._next_id = 1
         self._handlers = self._handler_table()
@@ -87,6 +95,11 @@ class Engine(Queue):
             requests.ListTubesWatched: self._list_tubes_watched,
             requests.PauseTube: self._pause_tube,
             requests.Auth: self._auth,
+            requests.Capabilities: self._capabilities,
+            requests.PutInTube: self._put_in_tube,
+            requests.PutUnique: self._put_unique,
+            requests.Truncate: self._truncate,
+            requests.ListJobs: self._list_jobs,
             requests.Quit: self._quit,
             requests.BadFormat: self._bad_format,
             requests.UnknownCommand: self._unknown_command,
@@ -375,6 +388,67 @@ class Engine(Queue):
 
     def _list_tube_used(self, session: Session, request: requests.ListTubeUsed, now: int) -> bytes:
         return replies.using(session.used.name)
+
+    # -- our extensions -----------------------------------------------------------
+
+    def _capabilities(self, session: Session, request: requests.Capabilities, now: int) -> bytes:
+        session.words |= self.capabilities.intersection(request.words)
+        return replies.ok(write_list(sorted(self.capabilities)))
+
+    def _put_in_tube(self, session: Session, request: requests.PutInTube, now: int) -> bytes:
+        """Put as one who uses the tube for just this long.
+
+        So ``_put`` and all that it is overridden by go on asking for the used tube, and a plain
+        put pays nothing for this one.
+        """
+        used, tube = session.used, self._tube(request.tube)
+        session.used = tube
+        try:
+            return self._put(session, requests.Put(*request[1:]), now)
+        finally:
+            session.used = used
+            self._drop_if_unused(tube)
+
+    def _put_unique(self, session: Session, request: requests.PutUnique, now: int) -> bytes:
+        tube = session.used.name
+        key = self.keys.find(tube, request.key, now)
+        if key is not None:
+            if not session.is_producer:
+                self._make_producer(session)
+            self.counters.repeated_puts += 1
+            return replies.exists(key.job_id)
+        reply = self._put(session, requests.Put(*request[2:]), now)
+        if reply[:8] == b"INSERTED":
+            self.keys.take(tube, request.key, self._next_id - 1, request.lifetime, now)
+        return reply
+
+    def _truncate(self, session: Session, request: requests.Truncate, now: int) -> bytes:
+        tube = self.tubes.get(request.tube)
+        if tube is None:
+            return replies.NOT_FOUND
+        jobs = tube.free_jobs()
+        for job in jobs:
+            self._take_out_of_turn(job, DELETED)
+            tube.cmd_delete += 1
+            self._forget(job)
+        return replies.truncated(len(jobs))
+
+    def _list_jobs(self, session: Session, request: requests.ListJobs, now: int) -> bytes:
+        """List from the sorted ids, which are in order already: 25 ms for a million jobs."""
+        tube_name, state, after, limit = request
+        tube, jobs, listed = self.tubes.get(tube_name), self.jobs, []
+        if tube is None:
+            return replies.NOT_FOUND
+        ids = sorted(jobs)
+        first = bisect_right(ids, after)
+        last = first + _MOST_LOOKED_AT
+        for job_id in ids[first:last]:
+            job = jobs[job_id]
+            if job.tube is tube and job.state == state:
+                listed.append(job_listed(job, now))
+                if len(listed) == limit:
+                    return replies.ok(write_page(listed, job_id))
+        return replies.ok(write_page(listed, ids[last - 1] if last < len(ids) else None))
 
     # -- leaving, and lines that are no command -----------------------------------
 

@@ -10,13 +10,14 @@ Laws:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from sys import maxsize
 from typing import NamedTuple
 
 from beanrow.engine.counters import HostFacts
 from beanrow.engine.engine import Engine
 from beanrow.engine.job import Job
+from beanrow.engine.keys import Key
 from beanrow.engine.recording import RecordingEngine
 from beanrow.engine.records import TubeRecord
 from beanrow.engine.session import Session
@@ -74,6 +75,16 @@ class LimitedEngine(Engine):
             self._count(tube, size)
         return reply
 
+    def _put_unique(self, session: Session, request: requests.PutUnique, now: int) -> bytes:
+        weight = self.memory + self.keys.weight + len(request.body) + JOB_OVERHEAD
+        if (
+            weight > self._most_memory  # keys may outlive their jobs
+            and not self.draining
+            and self.keys.find(session.used.name, request.key, now) is None
+        ):
+            return self._refuse(session)
+        return super()._put_unique(session, request, now)
+
     def _count(self, tube: Tube, size: int) -> None:
         self.memory += size + JOB_OVERHEAD
         if self._bytes is not None:
@@ -99,9 +110,14 @@ class LimitedRecordingEngine(LimitedEngine, RecordingEngine):
     """Such a queue whose changes can be taken away and remembered."""
 
     def restore(
-        self, jobs: dict[int, Job], tubes: dict[str, TubeRecord], next_id: int, now: int
+        self,
+        jobs: dict[int, Job],
+        tubes: dict[str, TubeRecord],
+        next_id: int,
+        keys: Iterable[Key],
+        now: int,
     ) -> None:
         """Fill it with what was remembered, also where that is more than there is room for."""
-        super().restore(jobs, tubes, next_id, now)
+        super().restore(jobs, tubes, next_id, keys, now)
         for job in self.jobs.values():
             self._count(job.tube, len(job.body))

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from beanrow.engine.counters import Counters
 from beanrow.engine.job import BURIED, DELAYED, READY, RESERVED, Job, State
+from beanrow.engine.keys import Keys
 from beanrow.engine.session import Session
 from beanrow.engine.timers import NEVER, SECOND, Timers
 from beanrow.engine.tube import Tube
@@ -37,6 +38,8 @@ class Queue:
         self.tube_order: list[Tube] = []
         self.counters = Counters()
         self._timers = Timers()
+        self.keys = Keys(self._timers)
+        self._key_of_job = self.keys.of_job
         self._burials = 0
         self._default = self._tube("default")
 
@@ -47,8 +50,10 @@ class Queue:
         for subject in self._timers.due(now):
             if isinstance(subject, Session):
                 self._wake_session(subject, now)
-            else:
+            elif isinstance(subject, Tube):
                 self._wake_tube(subject, now)
+            else:
+                self.keys.drop(subject)
 
     def next_deadline(self) -> int | None:
         """Tell when ``tick`` is wanted at the latest, None if nothing is due ever."""
@@ -199,6 +204,8 @@ class Queue:
     def _forget(self, job: Job) -> None:
         """Drop a job that has been taken from everywhere else."""
         del self.jobs[job.id]
+        if self._key_of_job:
+            self.keys.let_go(job.id)
         job.body = b""  # a stale entry of a queue may keep the job for long
         tube = job.tube
         tube.jobs -= 1

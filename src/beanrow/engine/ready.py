@@ -126,12 +126,17 @@ class ReadyQueue:
         if self._stale > self.count + _STALE_ALLOWED:
             self._rebuild()
 
-    def _rebuild(self) -> None:
+    def jobs(self) -> list[Job]:
+        """Give all ready jobs by their ids."""
         live: dict[int, Job] = {}
         for priority, lane in self._lanes.items():
             for job in (lane,) if isinstance(lane, Job) else lane.jobs():
                 if job.state is READY and job.priority == priority:
                     live[job.id] = job  # a job that left and came back stands twice
+        return [live[job_id] for job_id in sorted(live)]
+
+    def _rebuild(self) -> None:
+        live = self.jobs()
         self._lanes, self._priorities, self._stale, self.count = {}, [], 0, 0
-        for _, job in sorted(live.items()):
+        for job in live:
             self.push(job)

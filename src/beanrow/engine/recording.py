@@ -12,11 +12,12 @@ Laws:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from beanrow.engine.counters import HostFacts
 from beanrow.engine.engine import Engine
 from beanrow.engine.job import BURIED, DELAYED, DELETED, Job, State
+from beanrow.engine.keys import Key
 from beanrow.engine.records import Changes, TubeRecord
 from beanrow.engine.session import Session
 from beanrow.engine.timers import SECOND
@@ -25,6 +26,10 @@ from beanrow.protocol import replies, requests
 from beanrow.protocol.values import MAX_JOB_SIZE
 
 __all__ = ["RecordingEngine"]
+
+
+_BESIDE_KEY = 64
+"""Bytes that remembering a key takes besides its names, at most."""
 
 
 def _always(_size: int, _now: int) -> bool:
@@ -52,6 +57,8 @@ class RecordingEngine(Engine):
         self._first_id = self._next_id
         self._changed: dict[int, Job] = {}
         self._changed_tubes: set[str] = set()
+        self._new_keys: list[Key] = []
+        self._beside = 0  # bytes that are to be remembered together with the job of a put
         self._promised = False
 
     # -- what has changed ---------------------------------------------------------
@@ -74,11 +81,17 @@ class RecordingEngine(Engine):
     def take_changes(self) -> Changes:
         """Give what has changed since the last call."""
         changes = Changes(
-            self._first_id, self._next_id, self._changed, self._changed_tubes, self._promised
+            self._first_id,
+            self._next_id,
+            self._changed,
+            self._changed_tubes,
+            self._new_keys,
+            self._promised,
         )
         self._first_id = self._next_id
         self._changed = {}
         self._changed_tubes = set()
+        self._new_keys = []
         self._promised = False
         return changes
 
@@ -86,12 +99,23 @@ class RecordingEngine(Engine):
 
     def _put(self, session: Session, request: requests.Put, now: int) -> bytes:
         size = len(request[3]) + len(session.used.name)
-        if not self.draining and not self.has_room(size, now):
+        if not self.draining and not self.has_room(size + self._beside, now):
             return self._refuse_put(session)
         reply = super()._put(session, request, now)
         if reply is not replies.DRAINING:
             self.size += size
             self._promised = True
+        return reply
+
+    def _put_unique(self, session: Session, request: requests.PutUnique, now: int) -> bytes:
+        tube = session.used.name
+        self._beside = len(tube) + len(request.key) + _BESIDE_KEY
+        try:
+            reply = super()._put_unique(session, request, now)
+        finally:
+            self._beside = 0
+        if reply[:8] == b"INSERTED":
+            self._new_keys.append(self.keys.by_name[tube, request.key])
         return reply
 
     def _refuse_put(self, session: Session) -> bytes:
@@ -170,7 +194,12 @@ class RecordingEngine(Engine):
     # -- taking back --------------------------------------------------------------
 
     def restore(
-        self, jobs: dict[int, Job], tubes: dict[str, TubeRecord], next_id: int, now: int
+        self,
+        jobs: dict[int, Job],
+        tubes: dict[str, TubeRecord],
+        next_id: int,
+        keys: Iterable[Key],
+        now: int,
     ) -> None:
         """Fill an engine that is still empty with what was remembered.
 
@@ -201,6 +230,8 @@ class RecordingEngine(Engine):
             self._bury_job(job)
         for record in tubes.values():
             self._restore_tube(record, now)
+        for key in keys:
+            self._restore_key(key, now)
         self._next_id = self._first_id = next_id
         names = sorted(name for name in self.tubes if name != self._default.name)
         self.tube_order = [self._default, *(self.tubes[name] for name in names)]
@@ -212,6 +243,12 @@ class RecordingEngine(Engine):
         job.tube.delayed.push(job)
         self.counters.delayed += 1
         self._timers.set(job.tube, job.deadline)
+
+    def _restore_key(self, key: Key, now: int) -> None:
+        key.until = min(key.until, now + key.lifetime * SECOND)
+        has_job = key.job_id in self.jobs
+        if has_job or key.until > now:
+            self.keys.put_back(key, has_job=has_job)
 
     def _restore_tube(self, record: TubeRecord, now: int) -> None:
         paused_until = min(record.paused_until, now + record.pause * SECOND)

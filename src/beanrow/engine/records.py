@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from beanrow.engine.job import Job
+from beanrow.engine.keys import Key
 
 __all__ = ["Changes", "TubeRecord"]
 
@@ -14,7 +15,7 @@ class Changes(NamedTuple):
 
     New jobs are those with an id from ``first_id`` below ``next_id`` that still exist;
     ``jobs`` are older ones, or new ones that have been on their way already, and those
-    that were deleted. ``tubes`` names tubes whose pause or counts are not told by their
+    that were deleted. ``keys`` are those that new jobs were put under. ``tubes`` names tubes whose pause or counts are not told by their
     jobs. ``promised`` tells whether a reply promises any of it to a client.
     """
 
@@ -22,6 +23,7 @@ class Changes(NamedTuple):
     next_id: int
     jobs: dict[int, Job]
     tubes: set[str]
+    keys: list[Key]
     promised: bool
 
 

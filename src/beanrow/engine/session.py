@@ -15,7 +15,7 @@ class Session:
     ``replies`` are those that are to be said, in order; the engine's ``outbox`` lists
     the sessions that have some. While ``waiting`` the caller passes no request;
     once ``closing`` it says the replies, closes the connection and calls ``close``.
-    ``owner`` is the caller's own.
+    ``words`` of our extensions are those it has switched on, ``owner`` is the caller's own.
     """
 
     __slots__ = (
@@ -32,6 +32,7 @@ class Session:
         "wait_until",
         "waiting",
         "watched",
+        "words",
     )
 
     def __init__(self, tube: Tube) -> None:
@@ -47,4 +48,5 @@ class Session:
         self.half_closed = False
         self.closing = False
         self.replies: list[bytes] = []
+        self.words: frozenset[str] = frozenset()
         self.owner: object | None = None

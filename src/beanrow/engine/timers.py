@@ -1,7 +1,7 @@
 """When to look at which session or tube again.
 
 A session has one alarm for all of its held jobs and its wait, a tube one for all of
-its delayed jobs and its pause. An alarm may go off too early, never too late: whoever
+its delayed jobs and its pause, a key one once its job is gone. An alarm may go off too early, never too late: whoever
 is woken looks for itself and sets the next one. So the steady life of a job, reserved
 and deleted well before its ttr ends, sets none (a heap entry a job would stay until
 its ttr and cost 0.3 µs).
@@ -15,6 +15,7 @@ from sys import maxsize
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from beanrow.engine.keys import Key
     from beanrow.engine.session import Session
     from beanrow.engine.tube import Tube
 
@@ -37,11 +38,11 @@ class Timers:
     __slots__ = ("_heap", "_serial", "_stale")
 
     def __init__(self) -> None:
-        self._heap: list[tuple[int, int, Session | Tube]] = []
+        self._heap: list[tuple[int, int, Session | Tube | Key]] = []
         self._serial = 0
         self._stale = 0
 
-    def set(self, subject: Session | Tube, when: int) -> None:
+    def set(self, subject: Session | Tube | Key, when: int) -> None:
         """See that ``subject`` is looked at by ``when``."""
         if when < subject.alarm:
             self.cancel(subject)
@@ -49,7 +50,7 @@ class Timers:
             self._serial += 1
             heappush(self._heap, (when, self._serial, subject))
 
-    def cancel(self, subject: Session | Tube) -> None:
+    def cancel(self, subject: Session | Tube | Key) -> None:
         """Take back the alarm of ``subject``, if it has one."""
         if subject.alarm == NEVER:
             return
@@ -65,7 +66,7 @@ class Timers:
         """Tell when the first alarm goes off; NEVER if none is set. It may be a stale one."""
         return self._heap[0][0] if self._heap else NEVER
 
-    def due(self, now: int) -> Iterator[Session | Tube]:
+    def due(self, now: int) -> Iterator[Session | Tube | Key]:
         """Give each subject whose alarm has gone off; it has none then."""
         heap = self._heap
         while heap and heap[0][0] <= now:

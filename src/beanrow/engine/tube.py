@@ -53,6 +53,10 @@ class DelayedQueue:
             heappop(heap)
         return None
 
+    def jobs(self) -> list[Job]:
+        """Give all delayed jobs, in no order."""
+        return [entry[3] for entry in self._heap if _is_delayed(entry)]
+
     def discard(self) -> None:
         """Count out one job that stopped being delayed: its state says so already."""
         self.count -= 1
@@ -101,6 +105,10 @@ class Tube:
         self.cmd_delete = self.cmd_pause_tube = 0
         self.pause = self.paused_until = 0
         self.alarm = NEVER
+
+    def free_jobs(self) -> list[Job]:
+        """Give all jobs that nobody has reserved."""
+        return [*self.ready.jobs(), *self.delayed.jobs(), *self.buried.values()]
 
     def let_go(self) -> None:
         """Drop the stale entries of a tube that is gone: they lead back to it.

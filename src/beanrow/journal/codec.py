@@ -18,6 +18,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from beanrow.engine.job import BURIED, DELAYED, READY, RESERVED, Job, State
+from beanrow.engine.keys import Key
 from beanrow.engine.records import TubeRecord
 from beanrow.engine.tube import Tube
 from beanrow.errors import JournalError
@@ -31,6 +32,9 @@ __all__ = [
     "JOB",
     "JOB_LAYOUT",
     "JOB_SIZE",
+    "KEY",
+    "KEY_LAYOUT",
+    "KEY_SIZE",
     "MARK",
     "MARK_LAYOUT",
     "MARK_SIZE",
@@ -46,6 +50,7 @@ __all__ = [
     "Header",
     "delete_record",
     "job_record",
+    "key_record",
     "mark_record",
     "read_header",
     "state_record",
@@ -53,11 +58,12 @@ __all__ = [
     "write_header",
 ]
 
-VERSION = 1
+VERSION = 2
+"""Version 1 has no keys."""
 
-PUT, JOB, STATE, DELETE, TUBE, MARK = range(1, 7)
+PUT, JOB, STATE, DELETE, TUBE, MARK, KEY = range(1, 8)
 """A new job with all there is to it · the same of an old job, moved here · what can
-change of a job · a job is gone · a tube · the head of each write."""
+change of a job · a job is gone · a tube · the head of each write · the key of a unique job."""
 
 STATES: tuple[State, ...] = (READY, RESERVED, DELAYED, BURIED)
 _NUMBER_OF: dict[State, int] = {state: number for number, state in enumerate(STATES)}
@@ -90,12 +96,18 @@ TUBE_LAYOUT = _Layout("IqQQQB")
 MARK_LAYOUT = _Layout("QQq")
 """next id, how far the segment was synced before, wall clock minus the engine's time."""
 
+KEY_LAYOUT = _Layout("QIqBB")
+"""id of its job, lifetime, until, bytes of the tube's name and of its own; the names; then the
+whole bare record of its job, so that neither is there without the other, or nothing."""
+
 _AROUND = SEAL.size + FRAME.size
 JOB_SIZE = _AROUND + JOB_LAYOUT.size
 """Bytes of a job's record besides the name of its tube and its body."""
 TUBE_SIZE = _AROUND + TUBE_LAYOUT.size
 """Bytes of a tube's record besides its name."""
 MARK_SIZE = _AROUND + MARK_LAYOUT.size
+KEY_SIZE = _AROUND + KEY_LAYOUT.size
+"""Bytes of a key's record besides the two names."""
 
 
 def job_record(job: Job, kind: int) -> bytes:
@@ -162,6 +174,14 @@ def tube_record(tube: TubeRecord | Tube) -> bytes:
         )
         + name
     )
+
+
+def key_record(key: Key, job: bytes = b"") -> bytes:
+    """Write a key, without the seal, and in it the record of its ``job``."""
+    tube, name = key.tube.encode(), key.name.encode()
+    size = KEY_LAYOUT.size + len(tube) + len(name) + len(job)
+    head = KEY_LAYOUT.write(size, KEY, key.job_id, key.lifetime, key.until, len(tube), len(name))
+    return b"".join((head, tube, name, job))
 
 
 def mark_record(next_id: int, synced: int, skew: int) -> bytes:

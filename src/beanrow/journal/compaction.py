@@ -16,7 +16,16 @@ from __future__ import annotations
 
 from beanrow.engine.recording import RecordingEngine
 from beanrow.engine.tube import Tube
-from beanrow.journal.codec import JOB, JOB_SIZE, SEAL, TUBE_SIZE, job_record, tube_record
+from beanrow.journal.codec import (
+    JOB,
+    JOB_SIZE,
+    KEY_SIZE,
+    SEAL,
+    TUBE_SIZE,
+    job_record,
+    key_record,
+    tube_record,
+)
 from beanrow.journal.space import Segment, Space
 from beanrow.journal.writer import Writer
 
@@ -50,13 +59,14 @@ class Compaction:
         self._space = space
         self._writer = writer
         self._known = known
-        self._jobs_done = self._tubes_done = 0  # of the oldest segment
+        self._jobs_done = self._tubes_done = self._keys_done = 0  # of the oldest segment
 
     @property
     def live_bytes(self) -> int:
         """What the records of all that lives take."""
-        engine = self._engine
-        return engine.size + JOB_SIZE * len(engine.jobs) + _TUBE * len(self._known)
+        engine, keys = self._engine, self._engine.keys
+        jobs = engine.size + JOB_SIZE * len(engine.jobs)
+        return jobs + _TUBE * len(self._known) + keys.size + KEY_SIZE * len(keys.by_name)
 
     @property
     def is_wanted(self) -> bool:
@@ -80,12 +90,13 @@ class Compaction:
             return False
         left = self._move_jobs(segment, min(size, _MOST))
         if left is not None:
-            self._move_tubes(segment, left)
+            self._move_keys(segment, self._move_tubes(segment, left))
         self._writer.flush()
         if left is None:
             return False
-        jobs, tubes = len(segment.jobs), len(segment.tubes)
-        if self._jobs_done < jobs or self._tubes_done < tubes:
+        if self._jobs_done < len(segment.jobs) or self._tubes_done < len(segment.tubes):
+            return True
+        if self._keys_done < len(segment.keys):
             return True
         self._writer.sync()
         if self._space.retire():
@@ -117,7 +128,9 @@ class Compaction:
         find = self._engine.jobs.get
         jobs = [job for job in map(find, segment.jobs) if job and job.file == segment.number]
         sizes = [JOB_SIZE + len(job.tube.name) + len(job.body) for job in jobs]
-        return [*sizes, _SLACK, *[_TUBE] * len(segment.tubes)]
+        keys = filter(self._engine.keys.holds, segment.keys)
+        of_keys = [KEY_SIZE + len(key.tube) + len(key.name) for key in keys]
+        return [*sizes, *of_keys, _SLACK, *[_TUBE] * len(segment.tubes)]
 
     def _can_have_large(self, size: int) -> bool:
         try:
@@ -128,12 +141,12 @@ class Compaction:
 
     def rewind(self) -> None:
         """Begin the oldest segment again."""
-        self._jobs_done = self._tubes_done = 0
+        self._jobs_done = self._tubes_done = self._keys_done = 0
 
     def _move_jobs(self, segment: Segment, left: int) -> int | None:
         """Give what is left of the step; None if there is no room for a large job."""
         writer, find = self._writer, self._engine.jobs.get
-        ids, done = segment.jobs, self._jobs_done
+        ids, done, of_job = segment.jobs, self._jobs_done, self._engine.keys.of_job
         while left > 0 and done < len(ids):
             job = find(ids[done])
             done += 1
@@ -141,19 +154,27 @@ class Compaction:
                 left -= _DEAD
                 continue
             record = job_record(job, JOB)
+            key = of_job.get(job.id) if of_job else None
+            if key is not None and key.file == segment.number:  # they go on as one record
+                record = key_record(key, record)
+            else:
+                key = None
             size = SEAL.size + len(record)
             if size > self._space.largest_record and not self._can_have_large(size):
                 return None
             writer.add(record)
             writer.segment.jobs.append(job.id)
             job.file = writer.segment.number
+            if key is not None:
+                writer.segment.keys.append(key)
+                key.file = writer.segment.number
             self.moved += 1
             left -= size
             self._jobs_done = done
         self._jobs_done = done
         return left
 
-    def _move_tubes(self, segment: Segment, left: int) -> None:
+    def _move_tubes(self, segment: Segment, left: int) -> int:
         writer, names = self._writer, segment.tubes
         while left > 0 and self._tubes_done < len(names):
             name = names[self._tubes_done]
@@ -169,3 +190,15 @@ class Compaction:
             writer.add(tube_record(tube))
             writer.segment.tubes.append(name)
             self._known[name] = tube, writer.segment
+        return left
+
+    def _move_keys(self, segment: Segment, left: int) -> None:
+        writer, keys = self._writer, segment.keys
+        while left > 0 and self._keys_done < len(keys):
+            key = keys[self._keys_done]
+            self._keys_done += 1
+            left -= KEY_SIZE
+            if key.file == segment.number and self._engine.keys.holds(key):
+                writer.add(key_record(key))
+                writer.segment.keys.append(key)
+                key.file = writer.segment.number

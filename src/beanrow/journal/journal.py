@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from beanrow.engine.job import DELETED
+from beanrow.engine.keys import Key
 from beanrow.engine.recording import RecordingEngine
 from beanrow.engine.records import Changes, TubeRecord
 from beanrow.engine.timers import SECOND
@@ -29,6 +30,7 @@ from beanrow.journal.codec import (
     PUT,
     delete_record,
     job_record,
+    key_record,
     state_record,
     tube_record,
 )
@@ -112,14 +114,21 @@ class Journal:
         writer.next_id = 0
         self._prepare_mark()
         writer.begin(*self._space.take_first(self._size_of(unsure)))
+        keys = {key.job_id: key for key in filter(self._engine.keys.holds, unsure.keys)}
         for job_id in sorted(unsure.jobs):
             job = self._engine.jobs.get(job_id)
             if job is None:
                 writer.add(delete_record(job_id, ""))
                 continue
-            writer.add(job_record(job, JOB))
+            key, record = keys.pop(job_id, None), job_record(job, JOB)
+            if key is None:
+                writer.add(record)
+            else:
+                self._write_key(key, record)
             writer.segment.jobs.append(job_id)
             job.file = writer.segment.number
+        for key in keys.values():
+            self._write_key(key)
         counted = {name for name, tube in self._engine.tubes.items() if tube.total_jobs}
         for name in unsure.tubes | (counted - self._known.keys()):
             self._write_tube(name)
@@ -133,7 +142,7 @@ class Journal:
         """Bytes that must be written anew, at most."""
         jobs = filter(None, map(self._engine.jobs.get, unsure.jobs))
         bodies = sum(len(job.body) + len(job.tube.name) for job in jobs)
-        records = len(unsure.jobs) + len(unsure.tubes) + len(self._engine.tubes)
+        records = len(unsure.jobs) + len(unsure.tubes) + len(unsure.keys) + len(self._engine.tubes)
         return bodies + records * _LONGEST_RECORD
 
     @property
@@ -201,14 +210,20 @@ class Journal:
 
     def _write_jobs(self, changes: Changes, tubes: set[str]) -> None:
         """Write the jobs, and add the tubes that have no record yet."""
-        first_id, next_id, jobs, _, _ = changes
+        first_id, next_id, jobs, _, new_keys, _ = changes
+        keys = {key.job_id: key for key in filter(self._engine.keys.holds, new_keys)}
         find, known, writer = self._engine.jobs.get, self._known, self._writer
         add = writer.add
         for job_id in range(first_id, next_id):
-            job = find(job_id)
+            job, key = find(job_id), keys.get(job_id) if keys else None
             if job is None:
+                if key is not None:
+                    self._write_key(key)
                 continue  # its put was refused, or it is gone again
-            add(job_record(job, PUT))
+            if key is None:
+                add(job_record(job, PUT))
+            else:
+                self._write_key(key, job_record(job, PUT))
             writer.segment.jobs.append(job_id)
             job.file = writer.segment.number
             name = job.tube.name
@@ -219,6 +234,13 @@ class Journal:
                 is_gone = job.state is DELETED
                 add(delete_record(job_id, job.tube.name) if is_gone else state_record(job))
         self._records += next_id - first_id + len(jobs)
+
+    def _write_key(self, key: Key, job: bytes = b"") -> None:
+        """Write a key, and the record of its job in one with it."""
+        writer = self._writer
+        writer.add(key_record(key, job))
+        writer.segment.keys.append(key)
+        key.file = writer.segment.number
 
     def _write_tube(self, name: str) -> None:
         tube = self._engine.tubes.get(name)
@@ -253,6 +275,8 @@ class Journal:
         for job in filter(None, map(find, segment.jobs[segment.synced_jobs :])):
             # It was moved from the oldest one, or it is new: then it is written anew.
             job.file = self._space.segments[0].number
+        for key in segment.keys[segment.synced_keys :]:
+            key.file = self._space.segments[0].number
         self._lost_tubes.update(segment.tubes)
         self._unwritten[:0] = [changes for _, changes in self._unsynced]
         for changes in self._unwritten:  # whose puts and deletes may be counted twice
@@ -274,7 +298,7 @@ class Journal:
     def _can_write(self, now: int) -> bool:
         """See that on a full disk what is to be written leaves compaction its room.
 
-        Else compact first; puts are not asked, for they had to have room of their own.
+        Else compact first; puts and their keys had to have room of their own.
         """
         records = sum(len(one.jobs) + len(one.tubes) for one in self._unwritten)
         if not records:

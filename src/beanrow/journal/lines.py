@@ -1,7 +1,8 @@
 """A journal as lines of JSON: for people, for other programs, and to make a journal again.
 
 The first line is ``{"beanrow-journal": 1, "next-id": ...}``, then come the tubes that have
-something to remember, each with its ``total-jobs``, then the jobs by their ids. Keys are those of
+something to remember, each with its ``total-jobs``, then the jobs by their ids, then the keys of
+unique jobs (``unique``, with ``tube``, ``job``, ``lifetime``, ``until``). Keys are those of
 ``stats-job`` and ``stats-tube``; times (``created``, ``delayed-until``, ``paused-until``) are
 nanoseconds of the wall clock, ``burial`` is a buried job's place among them. A body that is
 not UTF-8 is ``body_base64``.
@@ -15,10 +16,11 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from beanrow.engine.job import BURIED, DELAYED, READY, Job, State
+from beanrow.engine.keys import Key
 from beanrow.engine.recording import RecordingEngine
 from beanrow.engine.records import TubeRecord
 from beanrow.engine.tube import Tube
@@ -40,6 +42,7 @@ class Contents(NamedTuple):
     jobs: dict[int, Job]
     tubes: dict[str, TubeRecord]
     next_id: int
+    keys: Sequence[Key] = ()
 
 
 def write_lines(engine: RecordingEngine) -> Iterator[bytes]:
@@ -58,6 +61,16 @@ def write_lines(engine: RecordingEngine) -> Iterator[bytes]:
         )
     for job_id in sorted(engine.jobs):
         yield _line(_job(engine.jobs[job_id]))
+    for key in engine.keys.by_name.values():
+        yield _line(
+            {
+                "unique": key.name,
+                "tube": key.tube,
+                "job": key.job_id,
+                "lifetime": key.lifetime,
+                "until": key.until,
+            }
+        )
 
 
 def _line(document: dict[str, Any]) -> bytes:
@@ -100,7 +113,7 @@ def read_lines(lines: Iterable[bytes], now: int) -> Contents:
         except ValueError as error:
             raise JournalError(f"line {number}: {error}") from error
     next_id = max(contents.next_id, max(contents.jobs, default=0) + 1)
-    return Contents(contents.jobs, contents.tubes, next_id)
+    return Contents(contents.jobs, contents.tubes, next_id, contents.keys)
 
 
 class _Reader:
@@ -109,6 +122,7 @@ class _Reader:
     def __init__(self, now: int) -> None:
         self.jobs: dict[int, Job] = {}
         self.tubes: dict[str, TubeRecord] = {}
+        self.keys: list[Key] = []
         self.next_id = 1
         self._now = now
 
@@ -123,6 +137,8 @@ class _Reader:
             self.next_id = max(1, _number(document, "next-id", MAX_ID, 1))
         elif "id" in document:
             self._add_job(document)
+        elif "unique" in document:
+            self._add_key(document)
         elif "tube" in document:
             self._add_tube(document)
         else:
@@ -135,6 +151,13 @@ class _Reader:
         tube.cmd_pause_tube = _number(document, "cmd-pause-tube", MAX_ID, 0)
         tube.pause = _number(document, "pause", MAX_UINT32, 0)
         tube.paused_until = _number(document, "paused-until", _MOST_TIME, 0)
+
+    def _add_key(self, document: dict[str, Any]) -> None:
+        tube, name = _name(document, "tube"), _name(document, "unique")
+        job_id = _number(document, "job", MAX_ID)
+        lifetime = _number(document, "lifetime", MAX_UINT32, 0)
+        until = _number(document, "until", _MOST_TIME, 0)
+        self.keys.append(Key(tube, name, job_id, lifetime, until))
 
     def _add_job(self, document: dict[str, Any]) -> None:
         job_id = _number(document, "id", MAX_ID - 1)
@@ -163,10 +186,15 @@ class _Reader:
         self.jobs[job_id] = job
 
     def _tube(self, document: dict[str, Any]) -> TubeRecord:
-        name = document.get("tube", "default")
-        if not isinstance(name, str) or not name.isascii() or not is_tube_name(name.encode()):
-            raise ValueError(f"tube {name!r} has no name that a tube can have")
+        name = _name({"tube": "default", **document}, "tube")
         return self.tubes.setdefault(name, TubeRecord(name))
+
+
+def _name(document: dict[str, Any], key: str) -> str:
+    name = document.get(key)
+    if not isinstance(name, str) or not name.isascii() or not is_tube_name(name.encode()):
+        raise ValueError(f"{key} {name!r} has no name that a tube can have")
+    return name
 
 
 def _number(document: dict[str, Any], key: str, most: int, default: int | None = None) -> int:

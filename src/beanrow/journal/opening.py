@@ -73,7 +73,9 @@ def new_journal(
     space = _space(disk, DEFAULT_SIZE)
     journal = Journal(engine, space, Writer(space, draw), {}, sync_after=0, skew=skew, tell=tell)
     try:
-        journal.begin(Unsure(set(engine.jobs), set(engine.tubes)))
+        journal.begin(
+            Unsure(set(engine.jobs), set(engine.tubes), list(engine.keys.by_name.values()))
+        )
     except OSError as error:
         raise JournalError(f"it cannot be written: {error.strerror or error}") from error
     return journal

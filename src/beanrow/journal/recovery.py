@@ -21,6 +21,7 @@ from itertools import pairwise
 from typing import NamedTuple, cast
 
 from beanrow.engine.job import DELAYED, Job
+from beanrow.engine.keys import Key
 from beanrow.engine.recording import RecordingEngine
 from beanrow.engine.records import TubeRecord
 from beanrow.engine.tube import Tube
@@ -32,6 +33,8 @@ from beanrow.journal.codec import (
     HEADER_SIZE,
     JOB,
     JOB_LAYOUT,
+    KEY,
+    KEY_LAYOUT,
     MARK,
     MARK_LAYOUT,
     PUT,
@@ -67,6 +70,7 @@ class Unsure(NamedTuple):
 
     jobs: set[int]
     tubes: set[str]
+    keys: list[Key]
 
 
 class Recovered(NamedTuple):
@@ -105,7 +109,7 @@ def recover(disk: Disk, engine: RecordingEngine, now: int, skew: int) -> Recover
             replay.read(segment, headers[place], disk.read(segment.name), follower)
         replay.tell_what_is_missing(segments)
         next_id = max(replay.next_id, replay.highest_id + 1)
-        engine.restore(replay.jobs, replay.tubes, next_id, now)
+        engine.restore(replay.jobs, replay.tubes, next_id, replay.keys.values(), now)
     known = {
         name: (engine.tubes[name], segment)
         for name, segment in replay.tube_segments.items()
@@ -151,7 +155,9 @@ class _Replay:
         self._shift = 0  # from the times of a record to those of the engine
         self._segment = Segment(0, 0)
         self._tubes_by_bytes: dict[bytes, Tube] = {}
-        self.unsure = Unsure(set(), set())
+        self.keys: dict[tuple[str, str], Key] = {}
+        self.unsure = Unsure(set(), set(), [])
+        self._unsynced_keys: list[tuple[int, Key]] = []
         self._unsynced: deque[tuple[int, int, str, bool]] = deque()  # as given to _note
         self._stray: dict[int, tuple[Segment, int]] = {}  # states of jobs that are not there
         self._take: dict[int, Callable[[bytes, int], None]] = {
@@ -161,6 +167,7 @@ class _Replay:
             DELETE: self._delete,
             TUBE: self._tube,
             MARK: self._mark,
+            KEY: self._key,
         }
 
     def read(
@@ -199,6 +206,9 @@ class _Replay:
             if job_id:
                 self.unsure.jobs.add(job_id)
         self._unsynced.clear()
+        unsure = (key for position, key in self._unsynced_keys if position >= segment.synced)
+        self.unsure.keys.extend(unsure)
+        self._unsynced_keys.clear()
         for gap in scan.gaps:
             self._tell_gap(segment, gap, gap.end == limit)
 
@@ -323,6 +333,22 @@ class _Replay:
             self.unsure.jobs.discard(job_id)
         else:
             self.unsure.tubes.discard(tube)
+
+    def _key(self, record: bytes, position: int) -> None:
+        job_id, lifetime, until, length, own = KEY_LAYOUT.read(record, _CONTENT)
+        start = _CONTENT + KEY_LAYOUT.size
+        end = start + length + own
+        tube = record[start : start + length].decode("ascii")
+        name = record[start + length : end].decode("ascii")
+        key = self.keys[tube, name] = Key(tube, name, job_id, lifetime, until + self._shift)
+        key.file = self._segment.number
+        self._segment.keys.append(key)
+        if position >= self._segment.synced:
+            self._unsynced_keys.append((position, key))
+        if end < len(record):
+            job = record[end:]
+            _, kind = FRAME.unpack_from(job)
+            self._take[kind](job, position)
 
     def _tube_of(self, name: bytes) -> Tube:
         record = self.tubes[name.decode("ascii")] = TubeRecord(name.decode("ascii"))

@@ -12,6 +12,7 @@ from beanrow.journal.codec import (
     DELETE_LAYOUT,
     HEADER_SIZE,
     JOB,
+    KEY,
     MARK,
     PUT,
     SEAL,
@@ -24,12 +25,13 @@ __all__ = ["Gap", "Scan"]
 
 _HEAD = Struct("<HIIB")
 """Seal and frame of a record."""
-_OF_A_JOB = (PUT, JOB, STATE, DELETE)
+_OF_A_JOB = (PUT, JOB, STATE, DELETE, KEY)
 _KINDS = {
     PUT: "put of job",
     JOB: "job",
     STATE: "state of job",
     DELETE: "delete of job",
+    KEY: "key of job",
     TUBE: "counts of a tube",
     MARK: "mark",
 }

@@ -16,6 +16,7 @@ from __future__ import annotations
 from array import array
 from contextlib import closing
 
+from beanrow.engine.keys import Key
 from beanrow.journal.codec import HEADER_SIZE, MARK_SIZE
 from beanrow.journal.disk import Disk
 
@@ -33,18 +34,21 @@ class Segment:
     """One file of records. ``size``, ``end`` of the records, and how far it is ``synced``, in bytes.
 
     ``jobs`` are the ids of the jobs that were given a whole record here, the first
-    ``synced_jobs`` of them synced; ``tubes`` the names of the tubes that were given one.
+    ``synced_jobs`` of them synced; ``tubes`` the names of the tubes that were given one;
+    ``keys`` those that were, the first ``synced_keys`` of them synced.
     """
 
     __slots__ = (
         "damaged",
         "end",
         "jobs",
+        "keys",
         "number",
         "salt",
         "size",
         "synced",
         "synced_jobs",
+        "synced_keys",
         "tag",
         "tubes",
     )
@@ -55,8 +59,9 @@ class Segment:
         self.end = self.synced = HEADER_SIZE
         self.jobs = array("Q")
         self.tubes: list[str] = []
+        self.keys: list[Key] = []
         self.damaged = False
-        self.tag = self.salt = self.synced_jobs = 0
+        self.tag = self.salt = self.synced_jobs = self.synced_keys = 0
 
     @property
     def name(self) -> str:

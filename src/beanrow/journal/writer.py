@@ -97,6 +97,7 @@ class Writer:
             self._file.sync()
             self.segment.synced = self.segment.end
             self.segment.synced_jobs = len(self.segment.jobs)
+            self.segment.synced_keys = len(self.segment.keys)
 
     def begin(self, name: str, size: int) -> None:
         """Begin a segment in this spare file of so many bytes."""

@@ -63,8 +63,10 @@ __all__ = [
     "quit",
     "read_deleted",
     "read_deleted_and_reserve",
+    "read_document",
     "read_put",
     "read_reserve",
+    "refuse",
     "release",
     "reserve",
     "reserve_job",
@@ -153,7 +155,20 @@ class Command(Generic[T]):
 
 
 _NEVER_TWICE = frozenset(
-    {"put", "reserve-job", "delete", "release", "bury", "touch", "kick", "kick-job", "quit"}
+    {
+        "put",
+        "put-in-tube",
+        "put-unique",
+        "reserve-job",
+        "delete",
+        "release",
+        "bury",
+        "touch",
+        "kick",
+        "kick-job",
+        "quit",
+        "truncate",
+    }
 )
 
 
@@ -164,7 +179,7 @@ def written(request: bytes) -> str:
     return request[: request.find(b"\r\n")].decode()
 
 
-def _refuse(request: bytes, reply: bytes) -> NoReturn:
+def refuse(request: bytes, reply: bytes) -> NoReturn:
     """Raise what a reply means that is not one of the command's good ones."""
     raise _refusal(request, reply)
 
@@ -176,7 +191,7 @@ def _refusal(request: bytes, reply: bytes) -> CommandError:
     if error is None:
         raise BadReplyError(command, reply)
     name = command.partition(" ")[0]
-    if error is JobTooBigError and name == "put":
+    if error is JobTooBigError and name.startswith("put"):
         return JobTooBigError(command, int(command.rsplit(" ", 1)[-1]))
     return error(command, _ADVICE.get((name, error.status), ""))
 
@@ -193,6 +208,7 @@ _ADVICE = {
     ("peek", "NOT_FOUND"): _NOT_THERE,
     ("stats-job", "NOT_FOUND"): _NOT_THERE,
     ("stats-tube", "NOT_FOUND"): "no such tube: one that is empty and unused does not exist",
+    ("truncate", "NOT_FOUND"): "no such tube: one that is empty and unused does not exist",
     ("pause-tube", "NOT_FOUND"): "no such tube: one that is empty and unused does not exist",
 }
 """What a refusal means to whoever sent this very command."""
@@ -247,7 +263,7 @@ def read_put(request: bytes, reply: bytes) -> int:
         return int(reply[9:])
     if reply[:7] == b"BURIED " and reply[-1] == 10:
         return BuriedId(reply[7:])
-    _refuse(request, reply)
+    refuse(request, reply)
 
 
 def use(tube: str) -> Command[str]:
@@ -258,7 +274,7 @@ def use(tube: str) -> Command[str]:
 def _read_using(request: bytes, reply: bytes) -> str:
     if reply[:6] == b"USING " and reply.find(b"\r\n") == len(reply) - 2:
         return reply[6:-2].decode("ascii")
-    _refuse(request, reply)
+    refuse(request, reply)
 
 
 # -- reserving --------------------------------------------------------------------
@@ -302,13 +318,13 @@ def read_reserve(request: bytes, reply: bytes) -> Job | None:
         return None
     if reply == b"DEADLINE_SOON\r\n":
         raise DeadlineSoon
-    _refuse(request, reply)
+    refuse(request, reply)
 
 
 def _read_reserved(request: bytes, reply: bytes) -> Job:
     if reply[:9] == b"RESERVED ":
         return _read_job(reply)
-    _refuse(request, reply)
+    refuse(request, reply)
 
 
 def _read_job(reply: bytes) -> Job:
@@ -347,7 +363,7 @@ def delete(job: Job | int) -> Command[None]:
 def read_deleted(request: bytes, reply: bytes) -> None:
     """Read the reply to ``delete``."""
     if reply != b"DELETED\r\n":
-        _refuse(request, reply)
+        refuse(request, reply)
 
 
 def read_deleted_and_reserve(
@@ -380,7 +396,7 @@ def _read_released(request: bytes, reply: bytes) -> bool:
         return True
     if reply == b"BURIED\r\n":
         return False
-    _refuse(request, reply)
+    refuse(request, reply)
 
 
 def bury(job: Job | int, priority: int = DEFAULT_PRIORITY) -> Command[None]:
@@ -390,7 +406,7 @@ def bury(job: Job | int, priority: int = DEFAULT_PRIORITY) -> Command[None]:
 
 def _read_buried(request: bytes, reply: bytes) -> None:
     if reply != b"BURIED\r\n":
-        _refuse(request, reply)
+        refuse(request, reply)
 
 
 def touch(job: Job | int) -> Command[None]:
@@ -400,7 +416,7 @@ def touch(job: Job | int) -> Command[None]:
 
 def _read_touched(request: bytes, reply: bytes) -> None:
     if reply != b"TOUCHED\r\n":
-        _refuse(request, reply)
+        refuse(request, reply)
 
 
 _NEEDS_RESERVATION: frozenset[Reader[Any]] = frozenset(
@@ -425,7 +441,7 @@ def ignore(tube: str) -> Command[int]:
 def _read_watching(request: bytes, reply: bytes) -> int:
     if reply[:9] == b"WATCHING " and reply[-1] == 10:
         return int(reply[9:])
-    _refuse(request, reply)
+    refuse(request, reply)
 
 
 # -- looking ----------------------------------------------------------------------
@@ -439,7 +455,7 @@ def peek(job: Job | int) -> Command[Job]:
 def _read_found(request: bytes, reply: bytes) -> Job:
     if reply[:6] == b"FOUND ":
         return _read_job(reply)
-    _refuse(request, reply)
+    refuse(request, reply)
 
 
 def peek_ready() -> Command[Job | None]:
@@ -462,7 +478,7 @@ def _read_peek(request: bytes, reply: bytes) -> Job | None:
         return _read_job(reply)
     if reply == b"NOT_FOUND\r\n":
         return None
-    _refuse(request, reply)
+    refuse(request, reply)
 
 
 # -- kicking and pausing ----------------------------------------------------------
@@ -479,7 +495,7 @@ def kick(bound: int) -> Command[int]:
 def _read_kicked(request: bytes, reply: bytes) -> int:
     if reply[:7] == b"KICKED " and reply[-1] == 10:
         return int(reply[7:])
-    _refuse(request, reply)
+    refuse(request, reply)
 
 
 def kick_job(job: Job | int) -> Command[None]:
@@ -489,7 +505,7 @@ def kick_job(job: Job | int) -> Command[None]:
 
 def _read_kicked_job(request: bytes, reply: bytes) -> None:
     if reply != b"KICKED\r\n":
-        _refuse(request, reply)
+        refuse(request, reply)
 
 
 def pause_tube(tube: str, delay: Duration) -> Command[None]:
@@ -501,15 +517,16 @@ def pause_tube(tube: str, delay: Duration) -> Command[None]:
 
 def _read_paused(request: bytes, reply: bytes) -> None:
     if reply != b"PAUSED\r\n":
-        _refuse(request, reply)
+        refuse(request, reply)
 
 
 # -- counting ---------------------------------------------------------------------
 
 
-def _document(request: bytes, reply: bytes) -> bytes:
+def read_document(request: bytes, reply: bytes) -> bytes:
+    """Give the body of OK."""
     if reply[:3] != b"OK ":
-        _refuse(request, reply)
+        refuse(request, reply)
     line, _, rest = reply.partition(b"\r\n")
     if len(rest) != int(line[3:]) + 2 or rest[-2:] != b"\r\n":
         raise ValueError("not whole, or the document is not ended by CR LF")
@@ -522,7 +539,7 @@ def stats() -> Command[ServerStats]:
 
 
 def _read_stats(request: bytes, reply: bytes) -> ServerStats:
-    return ServerStats.read(_document(request, reply))
+    return ServerStats.read(read_document(request, reply))
 
 
 def stats_tube(tube: str) -> Command[TubeStats]:
@@ -531,7 +548,7 @@ def stats_tube(tube: str) -> Command[TubeStats]:
 
 
 def _read_stats_tube(request: bytes, reply: bytes) -> TubeStats:
-    return TubeStats.read(_document(request, reply))
+    return TubeStats.read(read_document(request, reply))
 
 
 def stats_job(job: Job | int) -> Command[JobStats]:
@@ -540,7 +557,7 @@ def stats_job(job: Job | int) -> Command[JobStats]:
 
 
 def _read_stats_job(request: bytes, reply: bytes) -> JobStats:
-    return JobStats.read(_document(request, reply))
+    return JobStats.read(read_document(request, reply))
 
 
 def list_tubes() -> Command[list[str]]:
@@ -554,7 +571,7 @@ def list_tubes_watched() -> Command[list[str]]:
 
 
 def _read_names(request: bytes, reply: bytes) -> list[str]:
-    return read_list(_document(request, reply))
+    return read_list(read_document(request, reply))
 
 
 def list_tube_used() -> Command[str]:
@@ -571,4 +588,4 @@ def quit() -> Command[None]:
 
 
 def _read_nothing(request: bytes, reply: bytes) -> None:
-    _refuse(request, reply)
+    refuse(request, reply)

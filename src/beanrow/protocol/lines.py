@@ -14,6 +14,7 @@ from beanrow.protocol.requests import (
     Auth,
     BadFormat,
     Bury,
+    Capabilities,
     Delete,
     Ignore,
     Kick,
@@ -68,6 +69,7 @@ _new: Any = tuple.__new__
 # there is one for each job.
 _DIGITS_OF_MAX_ID = 20
 _BAD_FORMAT = BadFormat()
+_MALFORMED_PUT = BadFormat(counted="put")
 _UNKNOWN_COMMAND = UnknownCommand()
 _MAX_KICK = 2**64 - 1
 """Above it the C library's strtoul fails, and with it the daemon's kick."""
@@ -90,16 +92,16 @@ def parse_line(line: bytes) -> Parsed:
 def _parse_put(rest: bytes) -> Parsed:
     fields = rest.split(b" ")
     if len(fields) == 4 and b"".join(fields).isdigit() and b"" not in fields:
-        numbers, junk = fields, False  # as every client writes it: twice as fast
+        numbers, becomes = fields, None  # as every client writes it: twice as fast
     else:
         match = _PUT.match(rest)
         if match is None:
             return _BAD_FORMAT
-        numbers, junk = list(match.group(1, 2, 3, 4)), match[5] != b""
+        numbers, becomes = list(match.group(1, 2, 3, 4)), _MALFORMED_PUT if match[5] else None
     priority, delay, ttr, size = map(int, numbers)
     if max(priority, delay, ttr, size) > MAX_UINT32:
         return _BAD_FORMAT
-    return PutLine(priority, delay, ttr, size, junk)
+    return PutLine(priority, delay, ttr, size, becomes)
 
 
 def _number(rest: bytes, most: int) -> int | None:
@@ -176,6 +178,13 @@ def _parse_auth(rest: bytes) -> Parsed:
     return Auth(rest)
 
 
+def _parse_capabilities(rest: bytes) -> Parsed:
+    words = rest.split(b" ")
+    if not all(map(is_tube_name, words)):  # they are spelled alike
+        return _BAD_FORMAT
+    return Capabilities(tuple(word.decode("ascii") for word in words))
+
+
 def _parse_quit(rest: bytes) -> Parsed:
     return _UNKNOWN_COMMAND if rest.strip(b" ") else Quit()
 
@@ -213,8 +222,14 @@ _BY_PREFIX: tuple[tuple[bytes, Callable[[bytes], Parsed]], ...] = (
 _BY_WORD: dict[bytes, Callable[[bytes], Parsed]] = {
     **dict(_BY_PREFIX),
     b"pause-tube ": _parse_pause_tube,
+    b"capabilities": _bare(Capabilities(())),
+    b"capabilities ": _parse_capabilities,
 }
-"""The same for a well-formed line: its first word, with the space behind it."""
+"""The same for a well-formed line: its first word, with the space behind it.
+
+What is ours begins with its whole word or is unknown. The words that ``capabilities`` switches
+on are in ``extended_lines.py``.
+"""
 
 _WITH_ONLY_AN_ID = {
     b"delete": Delete,

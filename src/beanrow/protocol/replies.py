@@ -29,12 +29,14 @@ __all__ = [
     "TOUCHED",
     "UNKNOWN_COMMAND",
     "ReplyStream",
+    "exists",
     "found",
     "inserted",
     "kicked",
     "ok",
     "reserved",
     "split_lines",
+    "truncated",
     "using",
     "watching",
 ]
@@ -69,6 +71,11 @@ def inserted(job_id: int) -> bytes:
     return b"INSERTED %d\r\n" % job_id
 
 
+def exists(job_id: int) -> bytes:
+    """EXISTS: this job was put under the same key."""
+    return b"EXISTS %d\r\n" % job_id
+
+
 def using(tube: str) -> bytes:
     """USING: puts go into this tube."""
     return b"USING %b\r\n" % tube.encode()
@@ -82,6 +89,11 @@ def watching(count: int) -> bytes:
 def kicked(count: int) -> bytes:
     """KICKED: so many jobs were kicked."""
     return b"KICKED %d\r\n" % count
+
+
+def truncated(count: int) -> bytes:
+    """TRUNCATED: so many jobs were deleted."""
+    return b"TRUNCATED %d\r\n" % count
 
 
 def reserved(job_id: int, body: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 Laws:
 - What a stream of bytes means does not depend on the pieces it came in.
+- A word of ours is unknown until the stream itself has switched it on with ``capabilities``.
 - Memory is bounded: a line by its 224 bytes, a body by the server's limit; what is
   longer is skipped as it comes. A body that comes in pieces is joined once.
 """
@@ -10,12 +11,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from beanrow.protocol.capabilities import CAPABILITIES
+from beanrow.protocol.extended_lines import parse_extended_line
 from beanrow.protocol.lines import parse_line, parse_usual_line
 from beanrow.protocol.requests import (
     BadFormat,
+    Capabilities,
     Ignore,
     Parsed,
     Put,
+    PutInTube,
     PutLine,
     PutTooBig,
     PutUnterminated,
@@ -40,23 +45,6 @@ _REPEATING = frozenset({PutLine, Reserve, ReserveWithTimeout, Use, Watch, Ignore
 _MOST_KNOWN_LINES = 4096
 _known_lines: dict[bytes, Parsed] = {}
 # Looking a repeated line up costs 40 ns, parsing it anew 400 to 1,000.
-
-
-def _parse(line: bytes) -> Parsed | None:
-    """Parse a line that is not among the known ones; None if it has a stray CR.
-
-    The line is remembered if it is one that may repeat.
-    """
-    if b"\r" in line:
-        return None
-    parsed = parse_line(line)
-    if parsed.__class__ in _REPEATING:
-        if len(_known_lines) >= _MOST_KNOWN_LINES:
-            _known_lines.clear()
-        _known_lines[line] = parsed
-    return parsed
-
-
 _SMALL = 1024
 """Pieces of a body below this are gathered: an object for each would weigh 40 times its bytes."""
 
@@ -76,6 +64,7 @@ class RequestStream:
         "_put",
         "_skip",
         "_start",
+        "_words",
     )
 
     def __init__(self, max_job_size: int) -> None:
@@ -87,6 +76,7 @@ class RequestStream:
         self._missing = 0  # bytes until the chunks are a whole body
         self._skip = 0  # bytes of a body over the limit that are still coming
         self._in_long_line = False
+        self._words: frozenset[str] = frozenset()  # those of ours that are switched on
 
     def feed(self, data: bytes) -> None:
         """Take bytes as they came from the connection."""
@@ -132,20 +122,40 @@ class RequestStream:
         line = buffer[start:end]
         parsed = _known_lines.get(line)
         if parsed is None:
-            parsed = parse_usual_line(line) or _parse(line)
+            parsed = parse_usual_line(line) or self._parse(line)
             if parsed is None:
                 return self._unusual_line()
         if not isinstance(parsed, PutLine):
             self._start = end + 2
             return parsed
-        priority, delay, ttr, size, junk = parsed
+        priority, delay, ttr, size, becomes = parsed
         body, end = end + 2, end + 2 + size
-        if buffer[end : end + 2] == b"\r\n" and size <= self._max_job_size and not junk:
+        if buffer[end : end + 2] == b"\r\n" and size <= self._max_job_size and becomes is None:
             self._start = end + 2
             return _new(Put, (priority, delay, ttr, buffer[body:end]))  # type: ignore[no-any-return]
         self._start = body
         self._put = parsed
         return self._body(parsed)
+
+    def _parse(self, line: bytes) -> Parsed | None:
+        """Parse a line that is not among the known ones; None if it has a stray CR.
+
+        The line is remembered if it is one that may repeat.
+        """
+        if b"\r" in line:
+            return None
+        if self._words:
+            extended = parse_extended_line(line, self._words)
+            if extended is not None:
+                return extended
+        parsed = parse_line(line)
+        if parsed.__class__ in _REPEATING:
+            if len(_known_lines) >= _MOST_KNOWN_LINES:
+                _known_lines.clear()
+            _known_lines[line] = parsed
+        elif isinstance(parsed, Capabilities):
+            self._words |= CAPABILITIES.intersection(parsed.words)
+        return parsed
 
     def _unusual_line(self) -> Request | None:
         """Go on where no plain line stands: it is incomplete, too long, or has a stray CR.
@@ -169,12 +179,13 @@ class RequestStream:
 
     def _body(self, put: PutLine) -> Request | None:
         """Give the put whose line has been read once its body is there."""
-        priority, delay, ttr, size, junk = put
+        priority, delay, ttr, size, becomes = put
+        tube = becomes.tube if isinstance(becomes, PutInTube) else None
         if size > self._max_job_size:
-            return self._skip_body(size + 2)
-        if junk:
+            return self._skip_body(size + 2, tube)
+        if isinstance(becomes, BadFormat):
             self._put = None
-            return BadFormat(counted="put")
+            return becomes
         if self._chunks:
             return None
         buffer, start = self._buffer, self._start
@@ -187,10 +198,12 @@ class RequestStream:
         self._put = None
         self._start = end + 2
         if buffer[end : end + 2] != b"\r\n":
-            return PutUnterminated()
+            return PutUnterminated(tube)
+        if becomes is not None:
+            return becomes._replace(body=buffer[start:end])
         return _new(Put, (priority, delay, ttr, buffer[start:end]))  # type: ignore[no-any-return]
 
-    def _skip_body(self, size: int) -> Request | None:
+    def _skip_body(self, size: int, tube: str | None) -> Request | None:
         """Throw away a body over the limit as it comes, then give the refused put."""
         left = self._skip or size
         there = len(self._buffer) - self._start
@@ -201,4 +214,4 @@ class RequestStream:
         self._start += left
         self._skip = 0
         self._put = None
-        return PutTooBig()
+        return PutTooBig(tube)

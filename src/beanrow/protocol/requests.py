@@ -13,10 +13,12 @@ __all__ = [
     "Auth",
     "BadFormat",
     "Bury",
+    "Capabilities",
     "Delete",
     "Ignore",
     "Kick",
     "KickJob",
+    "ListJobs",
     "ListTubeUsed",
     "ListTubes",
     "ListTubesWatched",
@@ -27,8 +29,10 @@ __all__ = [
     "PeekReady",
     "Parsed",
     "Put",
+    "PutInTube",
     "PutLine",
     "PutTooBig",
+    "PutUnique",
     "PutUnterminated",
     "Quit",
     "Release",
@@ -40,6 +44,7 @@ __all__ = [
     "StatsJob",
     "StatsTube",
     "Touch",
+    "Truncate",
     "UnknownCommand",
     "Use",
     "Watch",
@@ -56,11 +61,15 @@ class Put(NamedTuple):
 
 
 class PutTooBig(NamedTuple):
-    """A put whose body was over the limit and has been skipped."""
+    """A put whose body was over the limit and has been skipped; into the used tube if None."""
+
+    tube: str | None = None
 
 
 class PutUnterminated(NamedTuple):
-    """A put whose body was not ended by CR LF."""
+    """A put whose body was not ended by CR LF; into the used tube if None."""
+
+    tube: str | None = None
 
 
 class Use(NamedTuple):
@@ -198,6 +207,51 @@ class Auth(NamedTuple):
         return "Auth(token=...)"  # whatever prints a request must not tell the secret
 
 
+class Capabilities(NamedTuple):
+    """What the server knows beyond the daemon; switch these words on. An extension of our server.
+
+    So are all requests below it. They are none until their word is switched on.
+    """
+
+    words: tuple[str, ...]
+
+
+class PutInTube(NamedTuple):
+    """A whole job for this tube; the used one is left alone. Delay and ttr in seconds."""
+
+    tube: str
+    priority: int
+    delay: int
+    ttr: int
+    body: bytes
+
+
+class PutUnique(NamedTuple):
+    """A whole job for the used tube, unless its key is taken there. Times in seconds."""
+
+    key: str
+    lifetime: int
+    priority: int
+    delay: int
+    ttr: int
+    body: bytes
+
+
+class Truncate(NamedTuple):
+    """Delete all jobs of this tube that nobody has reserved."""
+
+    tube: str
+
+
+class ListJobs(NamedTuple):
+    """A page of the jobs of this tube in this state, with ids above ``after``."""
+
+    tube: str
+    state: str
+    after: int
+    limit: int
+
+
 class Quit(NamedTuple):
     """Close the connection."""
 
@@ -213,13 +267,17 @@ class UnknownCommand(NamedTuple):
 
 
 class PutLine(NamedTuple):
-    """The line of a put; its body is still to come. Never leaves this package."""
+    """The line of a put; its body is still to come. Never leaves this package.
+
+    ``becomes`` is what it is if not a plain put: a request that lacks only its body, or a
+    ``BadFormat``, whose body is no body.
+    """
 
     priority: int
     delay: int
     ttr: int
     size: int
-    junk: bool
+    becomes: PutInTube | PutUnique | BadFormat | None = None
 
 
 Request = (
@@ -250,6 +308,11 @@ Request = (
     | ListTubesWatched
     | PauseTube
     | Auth
+    | Capabilities
+    | PutInTube
+    | PutUnique
+    | Truncate
+    | ListJobs
     | Quit
     | BadFormat
     | UnknownCommand

@@ -73,10 +73,11 @@ class Stats:
     extra: dict[str, str]
 
     def __init_subclass__(cls) -> None:
-        cls._schema = {
+        own = {
             name.replace("_", "-"): (name, _READERS[kind])
             for name, kind in cls.__annotations__.items()
         }
+        cls._schema = {**getattr(cls, "_schema", {}), **own}
 
     def __init__(self, extra: dict[str, str] | None = None, **values: Any) -> None:
         self.extra = extra or {}
@@ -219,7 +220,7 @@ class JobStats(Stats):
 
 
 def read_list(document: bytes) -> list[str]:
-    """Read the document of a list of tubes; StatsParsingError if it is none."""
+    """Read the document of a list of names; StatsParsingError if it is none."""
     names = []
     for line in _lines(document):
         if not line.startswith("- "):
@@ -229,5 +230,5 @@ def read_list(document: bytes) -> list[str]:
 
 
 def write_list(names: Iterable[str]) -> bytes:
-    """Write a list of tubes; the daemon quotes none of them."""
+    """Write a list of names; the daemon quotes none of them."""
     return "".join(["---\n", *(f"- {name}\n" for name in names)]).encode()

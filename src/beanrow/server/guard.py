@@ -117,6 +117,8 @@ class Guard:
             return [tube.name for tube in session.watched]
         if where == "named":
             return (request.tube,)
+        if where == "named or used":
+            return (request.tube or session.used.name,)
         job = self._engine.jobs.get(request.id)
         return () if job is None else (job.tube.name,)
 

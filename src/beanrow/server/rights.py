@@ -32,9 +32,10 @@ _MOST_REMEMBERED = 4096
 
 # -- what each command needs ------------------------------------------------------
 
-Where = Literal["used", "watched", "named", "job", "any"]
-"""The tubes that a request is about: the used one, all watched ones, the one it names, that of the
-job it names (none if there is no such job: it is then not found), or whichever there is.
+Where = Literal["used", "watched", "named", "named or used", "job", "any"]
+"""The tubes that a request is about: the used one, all watched ones, the one it names, the used one
+if it names none, that of the job it names (none if there is no such job: it is then not found), or
+whichever there is.
 """
 
 
@@ -47,8 +48,10 @@ class Rule(NamedTuple):
 
 RULES: dict[type, Rule | None] = {
     requests.Put: Rule(("put",), "used"),
-    requests.PutTooBig: Rule(("put",), "used"),
-    requests.PutUnterminated: Rule(("put",), "used"),
+    requests.PutInTube: Rule(("put",), "named"),
+    requests.PutUnique: Rule(("put",), "used"),
+    requests.PutTooBig: Rule(("put",), "named or used"),
+    requests.PutUnterminated: Rule(("put",), "named or used"),
     requests.Use: Rule(_RIGHTS, "named"),
     requests.Watch: Rule(("take",), "named"),
     requests.Reserve: Rule(("take",), "watched"),
@@ -65,6 +68,8 @@ RULES: dict[type, Rule | None] = {
     requests.Kick: Rule(("admin",), "used"),
     requests.KickJob: Rule(("admin",), "job"),
     requests.PauseTube: Rule(("admin",), "named"),
+    requests.ListJobs: Rule(("take", "admin"), "named"),
+    requests.Truncate: Rule(("admin",), "named"),
     requests.StatsJob: Rule(_RIGHTS, "job"),
     requests.StatsTube: Rule(_RIGHTS, "named"),
     requests.Stats: Rule(_RIGHTS, "any"),
@@ -73,6 +78,7 @@ RULES: dict[type, Rule | None] = {
     requests.ListTubeUsed: None,
     requests.ListTubesWatched: None,
     requests.Auth: None,
+    requests.Capabilities: None,
     requests.Quit: None,
     requests.BadFormat: None,
     requests.UnknownCommand: None,

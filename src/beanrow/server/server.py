@@ -20,6 +20,7 @@ from beanrow.engine.engine import Engine
 from beanrow.engine.limited import UNBOUNDED, LimitedEngine
 from beanrow.errors import BadValueError
 from beanrow.journal.journal import Journal, JournalFacts
+from beanrow.protocol.capabilities import AUTH
 from beanrow.server.audit import Audit
 from beanrow.server.connection import Execute
 from beanrow.server.guard import Access
@@ -177,6 +178,7 @@ class Server:
         """
         self._audit = Audit(audit, self.log)
         self._access = access = Access(rights, self.engine, self._audit)
+        self.engine.capabilities |= {AUTH}
         self._loop.guard = lambda address: access.guard(address).execute
 
         def reload() -> str:

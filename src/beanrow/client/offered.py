@@ -1,0 +1,61 @@
+"""What a client asks a server for beyond the protocol, and how it says that something is missing."""
+
+from __future__ import annotations
+
+from beanrow.errors import NotOfferedError, UnknownCommandError
+from beanrow.protocol import extensions
+from beanrow.protocol.capabilities import LIST_JOBS, PUT_IN_TUBE, PUT_UNIQUE, TRUNCATE
+from beanrow.protocol.commands import Command, written
+from beanrow.protocol.values import Duration, seconds
+
+__all__ = ["ASKED", "offers", "refuse_missing", "unique_put"]
+
+_WANTED = (LIST_JOBS, PUT_IN_TUBE, PUT_UNIQUE, TRUNCATE)
+"""What our clients use; each connection that asks switches all of it on."""
+_INSTEAD = {
+    PUT_UNIQUE: "no other command does this: what a client did alone would not hold between two",
+    TRUNCATE: "drain_tube() deletes the jobs of a tube with the commands of every server",
+}
+
+
+def _read_words(request: bytes, reply: bytes) -> frozenset[str]:
+    try:
+        return _ASKED.read(request, reply)
+    except UnknownCommandError:
+        return frozenset()  # so does every server without extensions answer
+
+
+_ASKED = extensions.capabilities(*_WANTED)
+ASKED = Command(_ASKED.request, _read_words)
+"""Asks for the words that a server knows, and switches on what our clients use."""
+
+
+def offers(words: frozenset[str] | None) -> bool:
+    """Tell whether a put into another tube needs no ``use``; no while nobody has asked."""
+    return words is not None and PUT_IN_TUBE in words
+
+
+def refuse_missing(word: str, words: frozenset[str], request: bytes, peer: str) -> None:
+    """Raise NotOfferedError unless the server at ``peer`` knows the word."""
+    if word not in words:
+        raise NotOfferedError(written(request), word, peer, _INSTEAD.get(word, ""))
+
+
+class _Repeatable(Command[int]):
+    """A put that may be sent again after a lost connection."""
+
+    __slots__ = ()
+
+    @property
+    def may_be_repeated(self) -> bool:
+        return True
+
+
+def unique_put(put: Command[int], lifetime: Duration, timeout: float) -> Command[int]:
+    """Let a ``put-unique`` be sent again if its key outlives all tries, ``timeout`` seconds.
+
+    With a shorter lifetime the job could be put, done and its key free before the second try.
+    """
+    if seconds(lifetime, "lifetime") < timeout:
+        return put
+    return _Repeatable(put.request, put.read)

@@ -1,0 +1,96 @@
+"""The lines of our extensions into requests: the server's half beside ``lines.py``.
+
+Law: they are read strictly: one space between fields, nothing behind the last. No client of the
+daemon writes them, so nothing has to be forgiven.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from beanrow.protocol.capabilities import LIST_JOBS, PUT_IN_TUBE, PUT_UNIQUE, TRUNCATE
+from beanrow.protocol.listing import MAX_LISTED, STATES
+from beanrow.protocol.requests import (
+    BadFormat,
+    ListJobs,
+    Parsed,
+    PutInTube,
+    PutLine,
+    PutUnique,
+    Truncate,
+)
+from beanrow.protocol.values import MAX_ID, MAX_UINT32, TUBE_NAME_BYTES, is_tube_name
+
+__all__ = ["parse_extended_line"]
+
+_PUT_IN_TUBE = re.compile(rb"([%b]+) (\d+) (\d+) (\d+) (\d+)" % TUBE_NAME_BYTES)
+_PUT_UNIQUE = re.compile(rb"([%b]+) (\d+) (\d+) (\d+) (\d+) (\d+)" % TUBE_NAME_BYTES)
+_LIST_JOBS = re.compile(rb"([%b]+) (%b) (\d+) (\d+)" % (TUBE_NAME_BYTES, "|".join(STATES).encode()))
+_BAD_FORMAT = BadFormat()
+_MOST_KNOWN_LINES = 4096
+_known_lines: dict[bytes, PutLine] = {}
+# As in request_stream.py, and apart from those: a connection that has not asked must not meet them.
+
+
+def parse_extended_line(line: bytes, words: frozenset[str]) -> Parsed | None:
+    """Turn a line that begins with one of ``words`` into its request; None for any other line."""
+    word, space, rest = line.partition(b" ")
+    parse = _BY_WORD.get(word)
+    if parse is None or word.decode("ascii") not in words:
+        return None
+    known = _known_lines.get(line)
+    if known is not None:
+        return known
+    parsed = parse(rest) if space else _BAD_FORMAT
+    if isinstance(parsed, PutLine) and parse is not _parse_put_unique:  # keys do not repeat
+        if len(_known_lines) >= _MOST_KNOWN_LINES:
+            _known_lines.clear()
+        _known_lines[line] = parsed
+    return parsed
+
+
+def _parse_put_in_tube(rest: bytes) -> Parsed:
+    match = _PUT_IN_TUBE.fullmatch(rest)
+    if match is None or not is_tube_name(match[1]):
+        return _BAD_FORMAT
+    priority, delay, ttr, size = numbers = [int(digits) for digits in match.group(2, 3, 4, 5)]
+    if max(numbers) > MAX_UINT32:
+        return _BAD_FORMAT
+    tube = match[1].decode("ascii")
+    return PutLine(priority, delay, ttr, size, PutInTube(tube, priority, delay, ttr, b""))
+
+
+def _parse_put_unique(rest: bytes) -> Parsed:
+    match = _PUT_UNIQUE.fullmatch(rest)
+    if match is None or not is_tube_name(match[1]):  # they are spelled alike
+        return _BAD_FORMAT
+    lifetime, priority, delay, ttr, size = numbers = [
+        int(digits) for digits in match.group(2, 3, 4, 5, 6)
+    ]
+    if max(numbers) > MAX_UINT32:
+        return _BAD_FORMAT
+    key = match[1].decode("ascii")
+    return PutLine(priority, delay, ttr, size, PutUnique(key, lifetime, priority, delay, ttr, b""))
+
+
+def _parse_truncate(rest: bytes) -> Parsed:
+    return Truncate(rest.decode("ascii")) if is_tube_name(rest) else _BAD_FORMAT
+
+
+def _parse_list_jobs(rest: bytes) -> Parsed:
+    match = _LIST_JOBS.fullmatch(rest)
+    if match is None or not is_tube_name(match[1]):
+        return _BAD_FORMAT
+    after, limit = int(match[3]), int(match[4])
+    if after > MAX_ID or not 0 < limit <= MAX_LISTED:
+        return _BAD_FORMAT
+    return ListJobs(match[1].decode("ascii"), match[2].decode("ascii"), after, limit)
+
+
+_BY_WORD: dict[bytes, Callable[[bytes], Parsed]] = {
+    LIST_JOBS.encode(): _parse_list_jobs,
+    PUT_IN_TUBE.encode(): _parse_put_in_tube,
+    PUT_UNIQUE.encode(): _parse_put_unique,
+    TRUNCATE.encode(): _parse_truncate,
+}

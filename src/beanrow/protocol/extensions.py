@@ -1,0 +1,117 @@
+"""The client's half of our extensions, beside ``commands.py`` and under its laws.
+
+Law: none but ``capabilities`` is sent before the server has told that it knows the word: another
+server would take a body behind an unknown line for commands.
+"""
+
+from __future__ import annotations
+
+from beanrow.errors import BadValueError
+from beanrow.protocol.commands import Command, put_request, read_document, read_put, refuse
+from beanrow.protocol.listing import MAX_LISTED, STATES, Page, read_page
+from beanrow.protocol.stats import read_list
+from beanrow.protocol.values import (
+    DEFAULT_PRIORITY,
+    DEFAULT_TTR,
+    MAX_ID,
+    Duration,
+    is_tube_name,
+    seconds,
+    tube_name,
+    whole_number,
+)
+
+__all__ = [
+    "ExistingId",
+    "capabilities",
+    "list_jobs",
+    "put_in_tube",
+    "put_in_tube_request",
+    "put_unique",
+    "truncate",
+]
+
+
+def capabilities(*words: str) -> Command[frozenset[str]]:
+    """Switch these words on for the connection; gives those that the server knows."""
+    request = b" ".join((b"capabilities", *(word.encode("ascii") for word in words)))
+    return Command(request + b"\r\n", _read_capabilities)
+
+
+def _read_capabilities(request: bytes, reply: bytes) -> frozenset[str]:
+    return frozenset(read_list(read_document(request, reply)))
+
+
+def put_in_tube(
+    tube: str,
+    body: bytes,
+    priority: int = DEFAULT_PRIORITY,
+    delay: Duration = 0,
+    ttr: Duration = DEFAULT_TTR,
+) -> Command[int]:
+    """Put a job into a tube; the used one is left alone. Otherwise as ``put``."""
+    put = put_request(body, priority, delay, ttr)
+    return Command(put_in_tube_request(tube, put), read_put)
+
+
+def put_in_tube_request(tube: str, put: bytes) -> bytes:
+    """Write the request of ``put-in-tube`` out of that of a ``put``."""
+    return b"put-in-tube %b %b" % (tube_name(tube), put[len(b"put ") :])
+
+
+class ExistingId(int):
+    """The id of a job that was put before under the same key; it may be finished by now."""
+
+
+def put_unique(
+    key: str,
+    body: bytes,
+    lifetime: Duration = 0,
+    priority: int = DEFAULT_PRIORITY,
+    delay: Duration = 0,
+    ttr: Duration = DEFAULT_TTR,
+) -> Command[int]:
+    """Put a job into the used tube unless its key is taken there; gives its id.
+
+    An ``ExistingId`` if it is taken. Otherwise as ``put``.
+    """
+    if not is_tube_name(key.encode()):
+        raise BadValueError(
+            f"key {key!r}: a key is spelled like a tube name: 1 to 200 of letters, digits and "
+            "-+/;.$_(), not beginning with '-'"
+        )
+    put = put_request(body, priority, delay, ttr)
+    line = b"put-unique %b %d %b"
+    return Command(line % (key.encode(), seconds(lifetime, "lifetime"), put[4:]), _read_unique)
+
+
+def _read_unique(request: bytes, reply: bytes) -> int:
+    if reply[:7] == b"EXISTS " and reply[-1] == 10:
+        return ExistingId(reply[7:])
+    return read_put(request, reply)
+
+
+def list_jobs(tube: str, state: str, after: int = 0, limit: int = MAX_LISTED) -> Command[Page]:
+    """Ask for a page of the jobs of a tube in one state, with ids above ``after``."""
+    if state not in STATES:
+        raise BadValueError(f"state {state!r} is none of {', '.join(STATES)}")
+    if not whole_number(limit, "limit", MAX_LISTED):
+        raise BadValueError("limit 0 asks for nothing")
+    place = whole_number(after, "after", MAX_ID), limit
+    line = b"list-jobs %b %b %d %d\r\n" % (tube_name(tube), state.encode(), *place)
+    return Command(line, _read_page)
+
+
+def _read_page(request: bytes, reply: bytes) -> Page:
+    return read_page(read_document(request, reply))
+
+
+def truncate(tube: str) -> Command[int]:
+    """Delete all jobs of a tube that nobody has reserved; gives how many it were."""
+    return Command(b"truncate %b\r\n" % tube_name(tube), _read_truncated)
+
+
+def _read_truncated(request: bytes, reply: bytes) -> int:
+    if reply[:10] == b"TRUNCATED " and reply[-1] == 10:
+        return int(reply[10:])
+    refuse(request, reply)

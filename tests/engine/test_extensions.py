@@ -1,0 +1,312 @@
+"""Our extensions on a virtual clock: what they do, and that who has not asked sees none of it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from beanrow.engine import engine as engine_module
+from beanrow.engine.limited import LimitedEngine, Room
+from beanrow.errors import JobTooBigError, NotFoundError, UnknownCommandError
+from beanrow.protocol.capabilities import AUTH, CAPABILITIES
+from beanrow.protocol.commands import (
+    bury,
+    delete,
+    list_tube_used,
+    list_tubes,
+    put,
+    reserve,
+    reserve_job,
+    reserve_with_timeout,
+    use,
+    watch,
+)
+from beanrow.protocol.extensions import (
+    ExistingId,
+    capabilities,
+    list_jobs,
+    put_in_tube,
+    put_unique,
+    truncate,
+)
+from beanrow.protocol.listing import STATES
+from tests.engine.peers import Peer, VirtualQueue
+
+TABLE = Path(__file__).parents[2] / "docs" / "protocol.md"
+
+
+@pytest.fixture(autouse=True)
+def _asked(peer: Peer) -> None:
+    """The first peer has asked for everything, the other for nothing."""
+    assert peer(capabilities(*CAPABILITIES)) == CAPABILITIES
+
+
+def test_the_document_has_every_word() -> None:
+    words = re.findall(r"^\| `([a-z-]+)` \|", TABLE.read_text(), re.MULTILINE)
+    assert sorted(words) == sorted({*CAPABILITIES, AUTH})
+
+
+# -- capabilities -----------------------------------------------------------------
+
+
+def test_without_words_it_only_tells(other: Peer) -> None:
+    assert other(capabilities()) == CAPABILITIES
+    with pytest.raises(UnknownCommandError):
+        other(truncate("default"))
+
+
+def test_a_word_is_switched_on_alone_and_for_one_connection(peer: Peer, other: Peer) -> None:
+    third = peer.queue.peer()
+    other(capabilities("truncate", "no-such-word"))
+    assert other(truncate("default")) == 0
+    assert other.send(b"put-in-tube a 0 0 1 7\r\n") == b"UNKNOWN_COMMAND\r\n"
+    assert third.send(b"truncate default\r\n") == b"UNKNOWN_COMMAND\r\n"
+    other(capabilities("put-in-tube"))
+    assert other(put_in_tube("a", b"x")) == 1
+    assert other(truncate("a")) == 1
+
+
+def test_a_body_behind_a_word_that_is_not_switched_on_is_commands(other: Peer) -> None:
+    said = other.send(b"put-in-tube a 0 0 60 7\r\nuse abc\r\n")
+    assert said == b"UNKNOWN_COMMAND\r\nUSING abc\r\n"
+
+
+def test_who_has_not_asked_meets_no_line_that_another_has_sent(peer: Peer, other: Peer) -> None:
+    line = b"put-in-tube a 0 0 60 3\r\n"
+    for _ in range(2):
+        assert peer.send(line + b"abc\r\n").startswith(b"INSERTED ")
+        assert other.send(line) == b"UNKNOWN_COMMAND\r\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "word"),
+    [
+        (b"capabilities ", b"BAD_FORMAT"),
+        (b"capabilities a  b", b"BAD_FORMAT"),
+        (b"capabilities a\tb", b"BAD_FORMAT"),
+        (b"capabilitiesx", b"UNKNOWN_COMMAND"),
+        (b"put-in-tube", b"BAD_FORMAT"),
+        (b"put-in-tube ", b"BAD_FORMAT"),
+        (b"put-in-tube -a 0 0 1 1", b"BAD_FORMAT"),
+        (b"put-in-tube a 0 0 1", b"BAD_FORMAT"),
+        (b"put-in-tube a 0 0 1 1 ", b"BAD_FORMAT"),
+        (b"put-in-tube a 0 0 1 -1", b"BAD_FORMAT"),
+        (b"put-in-tube a 0 0 1 4294967296", b"BAD_FORMAT"),
+        (b"put-in-tube " + b"a" * 201 + b" 0 0 1 1", b"BAD_FORMAT"),
+        (b"put-unique k 0 0 0 1", b"BAD_FORMAT"),
+        (b"put-unique -k 0 0 0 1 1", b"BAD_FORMAT"),
+        (b"put-unique k -1 0 0 1 1", b"BAD_FORMAT"),
+        (b"put-unique k 4294967296 0 0 1 1", b"BAD_FORMAT"),
+        (b"list-jobs a", b"BAD_FORMAT"),
+        (b"list-jobs a gone 0 1", b"BAD_FORMAT"),
+        (b"list-jobs a ready 0 0", b"BAD_FORMAT"),
+        (b"list-jobs a ready 0 1001", b"BAD_FORMAT"),
+        (b"list-jobs a ready 18446744073709551616 1", b"BAD_FORMAT"),
+        (b"truncate", b"BAD_FORMAT"),
+        (b"truncate a b", b"BAD_FORMAT"),
+        (b"truncate a\0b", b"BAD_FORMAT"),
+        (b"truncatea", b"UNKNOWN_COMMAND"),
+        (b"truncate \xff", b"BAD_FORMAT"),
+        (b"\xff truncate", b"UNKNOWN_COMMAND"),
+    ],
+)
+def test_a_malformed_line(peer: Peer, line: bytes, word: bytes) -> None:
+    assert peer.send(line + b"\r\nlist-tube-used\r\n") == word + b"\r\nUSING default\r\n"
+
+
+# -- put-in-tube ------------------------------------------------------------------
+
+
+def test_a_job_goes_into_the_named_tube(peer: Peer, other: Peer) -> None:
+    peer(use("mine"))
+    job = peer(put_in_tube("a", b"body", 5, 0, 7))
+    assert peer(list_tube_used()) == "mine"
+    stats = peer.job(job)
+    assert (stats.tube, stats.pri, stats.ttr, stats.state) == ("a", 5, 7, "ready")
+    assert peer.tube("a").current_using == 0
+    assert peer.server().cmd_put == peer.server().total_jobs == 1
+    peer(delete(job))
+    assert "a" not in peer(list_tubes())
+
+
+def test_a_waiter_is_served(peer: Peer, other: Peer) -> None:
+    other(watch("a"))
+    other.begin(reserve())
+    peer(put_in_tube("a", b"x"))
+    assert other.answer().body == b"x"
+
+
+def test_a_refused_put_leaves_no_tube(peer: Peer) -> None:
+    peer.queue.engine.draining = True
+    assert peer.send(b"put-in-tube a 0 0 1 1\r\nx\r\n") == b"DRAINING\r\n"
+    assert peer.send(b"put-in-tube a 0 0 1 1\r\nxyz") == b"EXPECTED_CRLF\r\n"
+    assert peer(list_tubes()) == ["default"]
+    with pytest.raises(JobTooBigError) as refused:
+        peer(put_in_tube("a", b"x" * 65536))
+    assert "65536" in str(refused.value)
+
+
+def test_limits_are_those_of_the_named_tube() -> None:
+    queue = VirtualQueue()
+    queue.engine = LimitedEngine(queue.now, room=Room(tube_jobs=1), max_job_size=100)
+    peer = queue.peer()
+    peer(capabilities(*CAPABILITIES))
+    assert peer(put_in_tube("a", b"x")) == 1
+    assert peer.send(b"put-in-tube a 0 0 1 1\r\nx\r\n") == b"OUT_OF_MEMORY\r\n"
+    assert peer(put(b"x")) == 2
+    assert peer(truncate("a")) == 1
+    assert peer(put_in_tube("a", b"x")) == 3
+
+
+# -- put-unique -------------------------------------------------------------------
+
+
+def test_a_key_is_taken_while_its_job_exists(peer: Peer, other: Peer) -> None:
+    job = peer(put_unique("k", b"x"))
+    again = peer(put_unique("k", b"y"))
+    assert again == job
+    assert isinstance(again, ExistingId)
+    assert not isinstance(job, ExistingId)
+    assert peer(put_unique("l", b"y")) == job + 1  # EXISTS uses up no id
+    other(reserve_job(job))
+    assert peer(put_unique("k", b"y")) == job
+    other(delete(job))
+    assert peer(put_unique("k", b"y")) == job + 2
+    assert (peer.server().cmd_put, peer.server().total_jobs, peer.tube().total_jobs) == (5, 3, 3)
+
+
+def test_a_key_is_taken_until_its_lifetime_is_over(peer: Peer) -> None:
+    job = peer(put_unique("k", b"x", lifetime=10))
+    peer(delete(job))
+    peer.queue.pass_time(9.9)
+    assert peer(put_unique("k", b"x")) == job
+    peer.queue.pass_time(0.1)
+    assert peer(put_unique("k", b"x")) == job + 1
+    peer.queue.pass_time(100)
+    assert peer(put_unique("k", b"x")) == job + 1
+
+
+def test_nothing_is_left_of_a_key_that_is_free(peer: Peer) -> None:
+    keys = peer.queue.engine.keys
+    for number in range(3000):
+        peer(delete(peer(put_unique(f"k{number}", b"x", lifetime=number % 5))))
+    assert len(keys.by_name) > 1000
+    peer.queue.pass_time(4)
+    assert (len(keys.by_name), len(keys.of_job), keys.size) == (0, 0, 0)
+    assert peer.queue.engine.next_deadline() is None
+
+
+def test_each_tube_has_its_own_keys_and_they_outlive_it(peer: Peer) -> None:
+    first = peer(put_unique("k", b"x", lifetime=10))
+    peer(use("a"))
+    second = peer(put_unique("k", b"x", lifetime=10))
+    assert second == first + 1
+    peer(truncate("a"))
+    peer(use("default"))
+    assert peer(list_tubes()) == ["default"]
+    peer(use("a"))
+    assert peer(put_unique("k", b"x")) == second
+
+
+def test_a_refused_put_takes_no_key(peer: Peer) -> None:
+    peer(put_unique("k", b"x"))
+    peer.queue.engine.draining = True
+    assert peer.send(b"put-unique l 9 0 0 1 1\r\nx\r\n") == b"DRAINING\r\n"
+    assert peer.send(b"put-unique k 9 0 0 1 1\r\nx\r\n") == b"EXISTS 1\r\n"
+    peer.queue.engine.draining = False
+    assert not isinstance(peer(put_unique("l", b"x")), ExistingId)
+
+
+def test_keys_count_where_memory_is_limited() -> None:
+    queue = VirtualQueue()
+    queue.engine = LimitedEngine(queue.now, room=Room(memory=10_000), max_job_size=100)
+    peer = queue.peer()
+    peer(capabilities(*CAPABILITIES))
+    kept = 0
+    while peer.send(b"put-unique k%d 9 0 0 1 1\r\nx\r\n" % kept).startswith(b"INSERTED"):
+        kept += 1
+        peer(truncate("default"))
+    assert 10 < kept < 30
+    assert peer.send(b"put-unique k0 9 0 0 1 1\r\nx\r\n") == b"EXISTS 1\r\n"
+    peer(put(b"x"))
+    queue.pass_time(9)
+    assert peer.send(b"put-unique k 9 0 0 1 1\r\nx\r\n").startswith(b"INSERTED")
+
+
+# -- list-jobs --------------------------------------------------------------------
+
+
+def test_jobs_are_listed_by_state_and_id(peer: Peer, other: Peer) -> None:
+    jobs = [peer(put_in_tube("a", b"x" * size, 9 - size)) for size in range(5)]
+    peer(put_in_tube("b", b"x"))
+    held, delayed = jobs[1], peer(put_in_tube("a", b"", delay=9))
+    other(reserve_job(held))
+    found = {state: peer(list_jobs("a", state)) for state in STATES}
+    assert [job.id for job in found["ready"].jobs] == [jobs[0], *jobs[2:]]
+    assert [job.bytes for job in found["ready"].jobs] == [0, 2, 3, 4]
+    assert [job.id for job in found["reserved"].jobs] == [held]
+    assert [job.time_left for job in found["delayed"].jobs] == [peer.job(delayed).time_left]
+    assert found["buried"] == ([], None)
+    listed = found["ready"].jobs[0]
+    assert listed.as_dict() == {**peer.job(jobs[0]).as_dict(), "bytes": 0}
+    with pytest.raises(NotFoundError):
+        peer(list_jobs("c", "ready"))
+
+
+def test_pages_follow_each_other(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "_MOST_LOOKED_AT", 7)
+    jobs = [peer(put_in_tube("ab"[number % 5 == 0], b"x")) for number in range(50)]
+    seen: list[int] = []
+    after: int | None = 0
+    pages = 0
+    while after is not None:
+        page = peer(list_jobs("b", "ready", after, 2))
+        seen += [job.id for job in page.jobs]
+        after, pages = page.after, pages + 1
+    assert seen == jobs[::5]
+    assert pages >= 50 // 7
+
+
+# -- truncate ---------------------------------------------------------------------
+
+
+def test_all_but_the_reserved_are_deleted(peer: Peer, other: Peer) -> None:
+    ready, delayed, buried, held = (
+        peer(put_in_tube("a", b"x", 5 + delay, delay)) for delay in (0, 9, 0, 0)
+    )
+    elsewhere = peer(put(b"x", 5))
+    other(reserve_job(buried))
+    other(bury(buried, 0))
+    other(reserve_job(held))
+    assert peer(truncate("a")) == 3
+    figures = peer.tube("a")
+    assert (figures.current_jobs_reserved, figures.cmd_delete) == (1, 3)
+    left = figures.current_jobs_ready, figures.current_jobs_delayed, figures.current_jobs_buried
+    assert left == (0, 0, 0)
+    assert (figures.current_jobs_urgent, peer.server().current_jobs_urgent) == (0, 1)
+    for job in (ready, delayed, buried):
+        with pytest.raises(NotFoundError):
+            peer.job(job)
+    assert peer.job(elsewhere).state == "ready"
+    other(delete(held))
+    assert "a" not in peer(list_tubes())
+    with pytest.raises(NotFoundError, match="no such tube"):
+        peer(truncate("a"))
+
+
+def test_nothing_comes_back_when_its_time_comes(peer: Peer) -> None:
+    peer(put_in_tube("a", b"x", 0, 3))
+    peer(watch("a"))
+    assert peer(truncate("a")) == 1
+    peer.queue.pass_time(5)
+    assert peer(reserve_with_timeout(0)) is None
+
+
+def test_a_tube_that_is_used_stays(peer: Peer) -> None:
+    peer(use("a"))
+    peer(put(b"x"))
+    assert peer(truncate("a")) == 1
+    assert peer(truncate("a")) == 0
+    assert peer.tube("a").total_jobs == 1
