@@ -6,6 +6,7 @@ import json
 
 from beanrow import App, Client, NotFoundError
 from tests.cli.command import complaint, document, good, run
+from tests.cli.inside import refused, told
 from tests.servers import Server
 from tests.worker.conftest import Told, working
 
@@ -83,8 +84,32 @@ def test_all_of_a_tube_as_they_are(server: Server, tube: str) -> None:
 
 def test_what_cannot_be_moved(server: Server, tube: str) -> None:
     place = ("move", "--server", server.address)
-    assert "give ID or --tube" in complaint(run(*place), 2)
-    assert "give ID or --tube" in complaint(run(*place, "4", "--tube", tube), 2)
+    assert "give ID, or say which" in complaint(run(*place), 2)
+    assert "give ID, or say which" in complaint(run(*place, "4", "--tube", tube), 2)
     assert "already" in complaint(run(*place, "--tube", tube, "--to", tube), 2)
     assert "no job 999999999" in complaint(run(*place, "999999999"), 1)
-    assert f"no ready job in tube {tube}" in complaint(run(*place, "--tube", tube), 1)
+    assert f"no tube {tube};" in complaint(run(*place, "--tube", tube), 1)
+
+
+def test_jobs_in_other_states_and_those_that_are_found(server: Server, tube: str) -> None:
+    with Client(server.address) as client:
+        client.put_many(["delayed 1", "delayed 2"], tube=tube, delay=100)
+        buried = [client.put(f"buried {n}", tube=tube, priority=n) for n in (1, 2)]
+        for one in buried:
+            client.bury(client.reserve_job(one), priority=1)
+        some = ("move", "--server", server.address, "--tube", tube, "--to", f"{tube}-b")
+        assert told(*some, "--state", "buried", "--dry-run") == {"would-move": 2}
+        assert told(*some, "--state", "delayed", "--match", "2$", "--dry-run") == {"would-move": 1}
+        assert [one["from"] for one in told(*some, "--state", "buried")] == buried
+        assert len(told(*some, "--state", "delayed", "--match", "2$")) == 1
+        assert client.stats_tube(tube).current_jobs_delayed == 1
+        assert client.stats_tube(f"{tube}-b").current_jobs_delayed == 1
+
+
+def test_what_is_no_letter_keeps_its_state(server: Server, tube: str) -> None:
+    with Client(server.address) as client:
+        job = client.reserve_job(client.put("no letter", tube=tube))
+        client.bury(job, priority=3)
+        done = refused(2, "move", "--server", server.address, "--tube", tube, "--state", "buried")
+        assert "1 jobs of" in done
+        assert client.stats_job(job).state == "buried"

@@ -25,6 +25,7 @@ from beanrow.protocol.values import (
 )
 
 __all__ = [
+    "COUNT",
     "DELAY",
     "JOB_ID",
     "PRIORITY",
@@ -32,15 +33,19 @@ __all__ = [
     "TIMEOUT",
     "TTR",
     "TUBE",
+    "checked",
     "connected",
+    "period",
+    "server_option",
     "shared_options",
+    "shared_options_of_servers",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
 
-def _checked(name: str, read: Callable[[str], T]) -> Callable[[str], T]:
+def checked(name: str, read: Callable[[str], T]) -> Callable[[str], T]:
     """Make a type of option: its name in the help, and how it is read, with beanrow's errors."""
 
     def convert(text: str) -> T:
@@ -60,42 +65,73 @@ def _tube(text: str) -> str:
     return text
 
 
-def _time(what: str, most: int = MAX_UINT32) -> Callable[[str], int]:
-    return _checked("seconds", lambda text: seconds(float(text), what, most))
+def period(what: str, most: int = MAX_UINT32) -> Callable[[str], int]:
+    """Make a type of option that is a time in seconds."""
+    return checked("seconds", lambda text: seconds(float(text), what, most))
 
 
-TUBE = _checked("tube", _tube)
-PRIORITY = _checked("number", lambda text: priority_number(int(text)))
-JOB_ID = _checked("id", lambda text: whole_number(int(text), "job id", MAX_ID))
-DELAY = _time("delay")
-TTR = _time("ttr")
-TIMEOUT = _time("timeout", MAX_TIMEOUT)
-SERVER = _checked("host:port", read_address)
+TUBE = checked("tube", _tube)
+PRIORITY = checked("number", lambda text: priority_number(int(text)))
+COUNT = checked("number", lambda text: whole_number(int(text), "number"))
+JOB_ID = checked("id", lambda text: whole_number(int(text), "job id", MAX_ID))
+DELAY = period("delay")
+TTR = period("ttr")
+TIMEOUT = period("timeout", MAX_TIMEOUT)
+SERVER = checked("host:port", read_address)
+
+
+_AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+_DEFAULT = "Default: environment BEANSTALKD_URL, else localhost:11300."
+
+
+def server_option(verb: F) -> F:
+    """Give a verb --server, as ``server: Address``."""
+    server = click.option(
+        "--server", type=SERVER, multiple=True, callback=_chosen_server, help=_DEFAULT
+    )
+    return server(verb)
 
 
 def shared_options(verb: F) -> F:
     """Give a verb --server, as ``server: Address``, and --json, as ``as_json: bool``."""
-    server = click.option(
+    return server_option(_AS_JSON(verb))
+
+
+def shared_options_of_servers(verb: F) -> F:
+    """Give a verb --server, more than once, as ``servers``, and --json, as ``as_json: bool``."""
+    servers = click.option(
         "--server",
+        "servers",
         type=SERVER,
-        callback=_chosen_server,
-        help="Default: environment BEANSTALKD_URL, else localhost:11300.",
+        multiple=True,
+        callback=_chosen_servers,
+        help=f"May be repeated. {_DEFAULT}",
     )
-    as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-    return server(as_json(verb))
+    return servers(_AS_JSON(verb))
 
 
-def _chosen_server(ctx: click.Context, param: click.Parameter, value: Address | None) -> Address:
-    """Take the server named after the verb, before it, or in the environment."""
+def _chosen_server(
+    ctx: click.Context, param: click.Parameter, values: tuple[Address, ...]
+) -> Address:
+    first, *others = _chosen_servers(ctx, param, values)
+    if others:
+        raise click.UsageError(f"{ctx.info_name} takes one --server", ctx)
+    return first
+
+
+def _chosen_servers(
+    ctx: click.Context, param: click.Parameter, values: tuple[Address, ...]
+) -> tuple[Address, ...]:
+    """Take the servers named after the verb, before it, or in the environment."""
     try:
-        address: Address = value or ctx.obj or read_address()
+        addresses: tuple[Address, ...] = values or ctx.obj or (read_address(),)
     except BeanstalkError as error:
         raise click.UsageError(f"environment BEANSTALKD_URL: {error}", ctx) from error
-    if address.embedded:
+    if any(one.embedded for one in addresses):
         raise click.BadParameter(
             "'embedded:' would end with this command; name a server", ctx, param
         )
-    return address
+    return tuple(dict.fromkeys(addresses))
 
 
 @contextmanager

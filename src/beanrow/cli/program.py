@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
+from beanrow.cli.bench import bench
+from beanrow.cli.copy import copy
+from beanrow.cli.delete import delete, truncate
+from beanrow.cli.dump import dump, restore
+from beanrow.cli.edit import edit
 from beanrow.cli.exits import CODES, Exit, NothingThereError, exit_code, one_line
+from beanrow.cli.hold import bury, release, touch
 from beanrow.cli.journal import journal
+from beanrow.cli.kick import kick
+from beanrow.cli.listing import list_
+from beanrow.cli.manual import COMPLETE_VARIABLE, completion, man
+from beanrow.cli.migrate import migrate
 from beanrow.cli.move import move
 from beanrow.cli.options import SERVER
 from beanrow.cli.output import give_up_output
+from beanrow.cli.pause import pause, resume
 from beanrow.cli.peek import peek
 from beanrow.cli.put import put
 from beanrow.cli.reserve import reserve
 from beanrow.cli.serve import serve
 from beanrow.cli.stats import stats, tubes
+from beanrow.cli.tail import tail
+from beanrow.cli.watch import watch
 from beanrow.cli.work import work
 from beanrow.client.address import Address
 from beanrow.errors import BeanstalkError
 from beanrow.version import __version__
 
-__all__ = ["run"]
+__all__ = ["command_line", "run"]
 
 _EXAMPLE = """\b
 Example:
@@ -37,26 +52,40 @@ Example:
 )
 @click.option(
     "--server",
+    "servers",
     type=SERVER,
+    multiple=True,
     help="Also after the verb. Default: environment BEANSTALKD_URL, else localhost:11300.",
 )
 @click.version_option(__version__, message="beanrow %(version)s")
 @click.pass_context
-def _beanrow(ctx: click.Context, server: Address | None) -> None:
+def command_line(ctx: click.Context, servers: tuple[Address, ...]) -> None:
     """Put jobs into a Beanstalk work queue, take them out, and look at it."""
-    ctx.obj = server
+    ctx.obj = servers
 
 
-for _verb in (put, reserve, peek, move, stats, tubes, serve, work, journal):
-    _beanrow.add_command(_verb)
+_VERBS = (
+    *(put, reserve, peek, tail, list_, stats, tubes, watch),
+    *(kick, bury, release, touch, delete, truncate, move, copy, edit),
+    *(dump, restore, migrate),
+    *(pause, resume),
+    *(serve, work, journal, bench),
+    *(completion, man),
+)
+for _verb in _VERBS:
+    command_line.add_command(_verb)
 
 
 def run(arguments: list[str]) -> int:
     """Run a command line without its program's name; the exit code."""
+    if asked := os.environ.get(COMPLETE_VARIABLE):
+        from click.shell_completion import shell_complete  # only for a shell that completes
+
+        return shell_complete(command_line, {}, "beanrow", COMPLETE_VARIABLE, asked)
     try:
         # Not main(): that one would end a closed pipe itself, with 1 and without a word.
-        with _beanrow.make_context("beanrow", arguments) as ctx:
-            status = _beanrow.invoke(ctx)
+        with command_line.make_context("beanrow", arguments) as ctx:
+            status = command_line.invoke(ctx)
     except click.exceptions.Exit as done:  # --help and --version
         return done.exit_code
     except (click.ClickException, NothingThereError, BeanstalkError, OSError) as error:

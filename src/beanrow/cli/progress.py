@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from beanrow.cli.output import on_terminal
 
-__all__ = ["show_progress"]
+__all__ = ["show_count", "show_progress"]
 
 
 @contextmanager
@@ -20,7 +20,7 @@ def show_progress(source: BinaryIO, tube: str) -> Iterator[Callable[[int], None]
 
     It shows something where standard error is a terminal on which no ids scroll by.
     """
-    if sys.stderr is None or not sys.stderr.isatty() or on_terminal():
+    if not _is_seen() or on_terminal():
         yield lambda _size: None
         return
     from rich.console import Console  # slow to import: only for those who see it
@@ -37,6 +37,30 @@ def show_progress(source: BinaryIO, tube: str) -> Iterator[Callable[[int], None]
             bar.update(task, advance=size, jobs=jobs)
 
         yield advance
+
+
+@contextmanager
+def show_count(what: str, *, beside_output: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """Give what to call with how many are done, and of how many; ``what`` is said beside it.
+
+    ``beside_output``: what is found is written meanwhile, and nothing is shown where that is
+    seen on a terminal.
+    """
+    if not _is_seen() or (beside_output and on_terminal()):
+        yield lambda _done, _total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    text = TextColumn(f"{what}: {{task.completed}} of {{task.total}}", markup=False)
+    console = Console(stderr=True)
+    with Progress(text, BarColumn(), TimeRemainingColumn(), console=console, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _is_seen() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 def _size(source: BinaryIO) -> int | None:

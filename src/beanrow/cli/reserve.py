@@ -6,6 +6,9 @@ released, and whatever else happens the server puts it back when the connection 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Literal, TypeAlias
+
 import click
 
 from beanrow.cli.exits import NothingThereError
@@ -14,9 +17,12 @@ from beanrow.cli.output import write_job
 from beanrow.client.address import Address
 from beanrow.client.sync import Client
 from beanrow.errors import BuriedJob, NotFoundError
+from beanrow.protocol.stats import JobStats
 from beanrow.protocol.values import Job
 
-__all__ = ["reserve"]
+__all__ = ["Action", "finish", "reserve", "watch_only"]
+
+Action: TypeAlias = Literal["release", "delete", "bury"]
 
 _DEFAULT = "default"
 
@@ -48,7 +54,7 @@ def reserve(
         raise click.UsageError("give only one of --delete, --release and --bury")
     tubes = tubes or (_DEFAULT,)
     with connected(server) as client:
-        _watch(client, tubes)
+        watch_only(client, tubes)
         job = client.reserve() if timeout is None else client.reserve(timeout)
         if job is None:
             raise NothingThereError(
@@ -56,31 +62,45 @@ def reserve(
                 "'beanrow tubes' shows where jobs are"
             )
         stats = client.stats_job(job)
-        try:
-            write_job(job, stats.tube, as_json)
-        except OSError as error:
-            _release(client, job, stats.pri)
-            error.add_note(f"job {job.id} was released")
-            raise
-        try:
-            if delete:
-                client.delete(job)
-            elif bury:
-                client.bury(job, priority=stats.pri)
-            else:
-                _release(client, job, stats.pri)
-        except NotFoundError as error:
-            error.add_note(f"the ttr of job {job.id}, {stats.ttr} s, ran out while it was printed")
-            raise
+        action: Action = "delete" if delete else "bury" if bury else "release"
+        finish(client, job, stats, lambda: write_job(job, stats.tube, as_json), action)
 
 
-def _watch(client: Client, tubes: tuple[str, ...]) -> None:
+def watch_only(client: Client, tubes: tuple[str, ...]) -> None:
+    """Have a new client watch these tubes and no other."""
     for tube in tubes:
         client.watch(tube)
     if _DEFAULT not in tubes:
         client.ignore(_DEFAULT)
 
 
-def _release(client: Client, job: Job, priority: int) -> None:
-    if not client.release(job, priority=priority):
+def finish(
+    client: Client,
+    job: Job,
+    stats: JobStats,
+    show: Callable[[], None],
+    action: Action,
+    delay: int = 0,
+) -> None:
+    """Show a held job, then release (with this delay), delete or bury it."""
+    try:
+        show()
+    except OSError as error:
+        _release(client, job, stats.pri, 0)
+        error.add_note(f"job {job.id} was released")
+        raise
+    try:
+        if action == "delete":
+            client.delete(job)
+        elif action == "bury":
+            client.bury(job, priority=stats.pri)
+        else:
+            _release(client, job, stats.pri, delay)
+    except NotFoundError as error:
+        error.add_note(f"the ttr of job {job.id}, {stats.ttr} s, ran out while it was printed")
+        raise
+
+
+def _release(client: Client, job: Job, priority: int, delay: int) -> None:
+    if not client.release(job, priority=priority, delay=delay):
         raise BuriedJob(job.id)

@@ -15,7 +15,7 @@ __all__ = ["serve"]
 @click.pass_context
 def serve(ctx: click.Context, flags: tuple[str, ...]) -> int:
     """Start a server, with the daemon's own flags."""
-    if ctx.obj is not None:
+    if ctx.obj:
         raise click.UsageError("serve takes no --server: say where to listen with -l and -p")
     from beanrow.server.__main__ import main  # the other verbs need no server
 

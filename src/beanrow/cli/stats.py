@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import Any
 
 import click
 
 from beanrow.cli.exits import NothingThereError, no_job
-from beanrow.cli.options import JOB_ID, TUBE, connected, shared_options
-from beanrow.cli.output import write_json, write_table
+from beanrow.cli.jobs import tubes_of
+from beanrow.cli.options import JOB_ID, TUBE, connected, shared_options_of_servers
+from beanrow.cli.output import write, write_json, write_table
 from beanrow.client.address import Address
 from beanrow.client.sync import Client
 from beanrow.errors import NotFoundError
@@ -33,21 +34,48 @@ _COLUMNS = {
     epilog="""\b
 Examples:
   beanrow stats
+  beanrow stats current-jobs-ready
   beanrow stats --tube emails --json"""
 )
+@click.argument("key", required=False)
 @click.option("--tube", type=TUBE, help="Of this tube, not of the server.")
 @click.option("--job", "job_id", type=JOB_ID, help="Of this job.")
-@shared_options
-def stats(tube: str | None, job_id: int | None, server: Address, as_json: bool) -> None:
-    """Print the statistics of the server, of a tube or of a job."""
+@shared_options_of_servers
+def stats(
+    key: str | None,
+    tube: str | None,
+    job_id: int | None,
+    servers: tuple[Address, ...],
+    as_json: bool,
+) -> None:
+    """Print the statistics of the server, of a tube or of a job, or the one that is KEY.
+
+    Of several servers each has a column, and in JSON a document under its address.
+    """
     if tube is not None and job_id is not None:
         raise click.UsageError("give --tube or --job, not both")
-    with connected(server) as client:
-        values = _ask(client, tube, job_id).as_dict()
+    told: dict[str, dict[str, Any]] = {}
+    for server in servers:
+        with connected(server) as client:
+            values = _ask(client, tube, job_id).as_dict()
+        told[str(server)] = values if key is None else {key: _one(values, key)}
+    first, *others = told.values()
     if as_json:
-        write_json(values)
+        write_json(told if others else first)
+    elif key is not None:
+        write("".join(f"{values[key]}\n" for values in told.values()).encode())
+    elif others:
+        keys = dict.fromkeys(key for values in told.values() for key in values)
+        rows = [[one, *(values.get(one, "") for values in told.values())] for one in keys]
+        write_table(rows, head=["", *told])
     else:
-        write_table(values.items())
+        write_table(first.items())
+
+
+def _one(values: dict[str, Any], key: str) -> Any:
+    if key not in values:
+        raise NothingThereError(f"no key {key!r} in these statistics; without KEY all are printed")
+    return values[key]
 
 
 def _ask(
@@ -65,25 +93,22 @@ def _ask(
 
 @click.command(
     epilog="""\b
-Example:
-  beanrow tubes --json"""
+Examples:
+  beanrow tubes --json
+  beanrow tubes 'emails*' --server queue1 --server queue2"""
 )
-@shared_options
-def tubes(server: Address, as_json: bool) -> None:
-    """List all tubes with their counts."""
-    with connected(server) as client:
-        found = [one.as_dict() for one in _all_tubes(client)]
+@click.argument("globs", nargs=-1, metavar="[GLOB]...")
+@shared_options_of_servers
+def tubes(globs: tuple[str, ...], servers: tuple[Address, ...], as_json: bool) -> None:
+    """List tubes with their counts: all of them, or those that match."""
+    found: list[dict[str, Any]] = []
+    for server in servers:
+        with connected(server) as client:
+            told = [one.as_dict() for one in tubes_of(client, globs)]
+        found += [{"server": str(server), **one} for one in told] if len(servers) > 1 else told
     if as_json:
         write_json(found)
-    else:
-        rows = [[one.get(key, "") for key in _COLUMNS.values()] for one in found]
-        write_table(rows, head=list(_COLUMNS))
-
-
-def _all_tubes(client: Client) -> Iterator[TubeStats]:
-    """Ask for all tubes by name; one that vanished since they were listed is left out."""
-    for name in sorted(client.list_tubes()):
-        try:
-            yield client.stats_tube(name)
-        except NotFoundError:
-            continue
+        return
+    columns = {"server": "server", **_COLUMNS} if len(servers) > 1 else _COLUMNS
+    rows = [[one.get(key, "") for key in columns.values()] for one in found]
+    write_table(rows, head=list(columns))

@@ -17,5 +17,7 @@ def work(ctx: click.Context, flags: tuple[str, ...]) -> int:
     """Run the jobs of an app's tasks: module:app."""
     from beanrow.worker.__main__ import main  # the other verbs need no worker
 
-    server = () if ctx.obj is None else ("--server", str(ctx.obj))
+    if len(ctx.obj) > 1:
+        raise click.UsageError("work takes one --server")
+    server = [word for one in ctx.obj for word in ("--server", one.url)]
     return main([*server, *flags], prog="beanrow work")
