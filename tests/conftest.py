@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.servers import Daemon, OurServer, Server, find_daemon
+from tests.servers import Daemon, GatewayServer, OurServer, Server, find_daemon
 
 DAEMON_FIXTURES = {"daemon", "fresh_daemon", "start_daemon"}
 
@@ -79,10 +79,17 @@ def tube() -> str:
     return f"tube-{os.getpid()}-{next(_tube_numbers)}"
 
 
-@pytest.fixture(scope="session", params=["beanrow", "beanstalkd"])
+KINDS: dict[str, Callable[[], Server]] = {
+    "beanrow": OurServer,
+    "beanstalkd": Daemon,
+    "gateway": GatewayServer,
+}
+
+
+@pytest.fixture(scope="session", params=KINDS)
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """Each kind of server in turn, for the whole test process: use a tube of your own (`tube`)."""
-    with OurServer() if request.param == "beanrow" else Daemon() as running:
+    with KINDS[request.param]() as running:
         yield running
 
 
