@@ -79,6 +79,14 @@ def tube() -> str:
     return f"tube-{os.getpid()}-{next(_tube_numbers)}"
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Have a module run on gateways that says so."""
+    if "server" in metafunc.fixturenames and getattr(metafunc.module, "ON_GATEWAYS_TOO", False):
+        every = pytest.mark.parametrize("server", list(KINDS), indirect=True, scope="session")
+        metafunc.definition.add_marker(every)
+
+
 KINDS: dict[str, Callable[[], Server]] = {
     "beanrow": OurServer,
     "beanstalkd": Daemon,
@@ -86,9 +94,12 @@ KINDS: dict[str, Callable[[], Server]] = {
 }
 
 
-@pytest.fixture(scope="session", params=KINDS)
+@pytest.fixture(scope="session", params=["beanrow", "beanstalkd"])
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """Each kind of server in turn, for the whole test process: use a tube of your own (`tube`)."""
+    """Each kind of server in turn, for the whole test process: use a tube of your own (`tube`).
+
+    A module that says `ON_GATEWAYS_TOO = True` runs on a gateway as well.
+    """
     with KINDS[request.param]() as running:
         yield running
 

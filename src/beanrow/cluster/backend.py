@@ -11,6 +11,7 @@ Laws:
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
@@ -18,13 +19,14 @@ from typing import Any
 from beanrow.cluster.figures import Facts, Figures, referenced, server_stats, tube_stats
 from beanrow.cluster.layout import job_stats
 from beanrow.cluster.membership import Event, Membership
-from beanrow.cluster.session import DEFAULT_TUBE, References, Session
-from beanrow.cluster.store import Head, Nothing, OutcomeUnknown, Overview, Store, Taken
+from beanrow.cluster.session import DEFAULT_TUBE, Listing, References, Session
+from beanrow.cluster.store import Head, Nothing, OutcomeUnknown, Store, Taken
 from beanrow.cluster.waiting import Board, Waiter
 from beanrow.engine.counters import HostFacts
 from beanrow.errors import StoreError
 from beanrow.protocol import replies, requests
-from beanrow.protocol.capabilities import PUT_IN_TUBE, PUT_UNIQUE, TRUNCATE
+from beanrow.protocol.capabilities import CAPABILITIES
+from beanrow.protocol.listing import ListedJob, write_page
 from beanrow.protocol.stats import write_list
 
 __all__ = ["Backend", "Reply"]
@@ -39,7 +41,6 @@ _FRESH_SECONDS = 1.0
 _RETRY_SECONDS = 1.0
 _LONGEST_SECONDS = 3600.0
 """Of an alarm: a ttr may be 136 years."""
-_CAPABILITIES = frozenset({PUT_IN_TUBE, PUT_UNIQUE, TRUNCATE})
 _COUNTED = {"put": requests.PutUnterminated, "pause-tube": requests.PauseTube}
 """Which count a malformed line moves all the same."""
 
@@ -115,7 +116,7 @@ class Backend:
             requests.PutInTube: self._put_in_tube,
             requests.PutUnique: self._put_unique,
             requests.Truncate: self._truncate,
-            requests.ListJobs: self._unknown,
+            requests.ListJobs: self._list_jobs,
             requests.BadFormat: self._bad_format,
             requests.UnknownCommand: self._unknown,
         }
@@ -583,12 +584,8 @@ class Backend:
     async def _everybody(self) -> list[Facts]:
         return (await self._gather_facts())[0]
 
-    async def _overviews(self) -> list[Overview]:
-        partitions = range(self.store.layout.partitions)
-        return list(await asyncio.gather(*map(self.store.overview, partitions)))
-
     async def _stats(self, session: Session, request: requests.Stats) -> bytes:
-        overviews = await self._overviews()
+        overviews = await self.store.overviews()
         everybody, before = await self._gather_facts()
         stats = server_stats(
             overviews,
@@ -621,7 +618,7 @@ class Backend:
 
     async def _list_tubes(self, session: Session, request: requests.ListTubes) -> bytes:
         tubes = referenced(await self._everybody())
-        for overview in await self._overviews():
+        for overview in await self.store.overviews():
             tubes |= {tube for tube, figures in overview.tubes.items() if any(figures[1:])}
         return replies.ok(write_list(sorted(tubes)))
 
@@ -631,11 +628,34 @@ class Backend:
     def _list_tube_used(self, session: Session, request: requests.ListTubeUsed) -> bytes:
         return replies.using(session.used)
 
+    async def _list_jobs(self, session: Session, request: requests.ListJobs) -> bytes:
+        """List from a sorted list of ids that is made once for all pages: the store has none."""
+        tube, state, after, limit = request
+        if not await self._exists(tube):
+            return replies.NOT_FOUND
+        listing = session.listing
+        if not after or listing is None or listing[:2] != (tube, state):
+            listing = Listing(tube, state, await self.store.ids(tube, state))
+        session.listing = listing
+        first = bisect_right(listing.ids, after)
+        looked_at = listing.ids[first : first + limit]
+        listed = []
+        if looked_at:
+            jobs, now = await self.store.look_at(looked_at)
+            for job_id, found in zip(looked_at, jobs, strict=True):
+                if found is not None and (found[0].tube, found[0].state) == (tube, state):
+                    stats = job_stats(job_id, found[0], now)
+                    listed.append(ListedJob(**stats.__dict__, bytes=found[1]))
+        if first + limit < len(listing.ids):
+            return replies.ok(write_page(listed, looked_at[-1]))
+        session.listing = None
+        return replies.ok(write_page(listed, None))
+
     # -- lines that are no command of ours ----------------------------------------
 
     def _capabilities(self, session: Session, request: requests.Capabilities) -> bytes:
-        session.words |= _CAPABILITIES.intersection(request.words)
-        return replies.ok(write_list(sorted(_CAPABILITIES)))
+        session.words |= CAPABILITIES.intersection(request.words)
+        return replies.ok(write_list(sorted(CAPABILITIES)))
 
     def _bad_format(self, session: Session, request: requests.BadFormat) -> bytes:
         if request.counted:

@@ -15,7 +15,16 @@ from typing import NamedTuple
 
 from beanrow.protocol.stats import JobStats
 
-__all__ = ["LAYOUT", "Layout", "Record", "job_stats", "read_record", "slot_of"]
+__all__ = [
+    "LAYOUT",
+    "Layout",
+    "Record",
+    "body_of",
+    "head_size",
+    "job_stats",
+    "read_record",
+    "slot_of",
+]
 
 _SLOTS = 16384
 _ID_UNITS = 10_000
@@ -93,7 +102,12 @@ def read_record(raw: bytes) -> Record:
 def body_of(raw: bytes) -> tuple[int, bytes]:
     """Give the ttr and the body of a job: all that a reserve needs of it."""
     ttr = int.from_bytes(raw[9:13], "big")
-    return ttr, raw[_HEAD.size + raw[_HEAD.size - 2] + raw[_HEAD.size - 1] :]
+    return ttr, raw[head_size(raw) :]
+
+
+def head_size(raw: bytes) -> int:
+    """Tell how many bytes of a job stand before its body."""
+    return _HEAD.size + raw[_HEAD.size - 2] + raw[_HEAD.size - 1]
 
 
 def job_stats(job_id: int, job: Record, now: int) -> JobStats:

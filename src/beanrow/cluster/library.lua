@@ -523,6 +523,34 @@ local function stats_job(keys, args)
   return {redis.call('GETRANGE', base .. 'j:' .. job.id, 0, SIZE + MOST_NAMES - 1), now}
 end
 
+-- ids KIND TUBE PLACE COUNT: those of jobs of a kind, "" for the reserved ones of all tubes, and
+-- whether there may be more behind them.
+local function ids(keys, args)
+  local base, first, count = keys[1], tonumber(args[3]), tonumber(args[4])
+  if args[1] ~= '' then
+    local found = redis.call('ZRANGE', base .. args[1] .. ':' .. args[2], first, first + count - 1)
+    return {found, #found == count and 1 or 0}
+  end
+  local found, members = {}, redis.call('ZRANGE', base .. 'due', first, first + count - 1)
+  for _, member in ipairs(members) do
+    if string.sub(member, 1, 1) == 'v' then
+      found[#found + 1] = string.sub(member, 2, 9)
+    end
+  end
+  return {found, #members == count and 1 or 0}
+end
+
+-- list ID...: now, and of each job its header and names, '' if it is gone, and the size of all of it.
+local function list(keys, args)
+  local base, found = keys[1], {milliseconds()}
+  for _, id in ipairs(args) do
+    local job = base .. 'j:' .. id
+    found[#found + 1] = redis.call('GETRANGE', job, 0, SIZE + MOST_NAMES - 1)
+    found[#found + 1] = redis.call('STRLEN', job)
+  end
+  return found
+end
+
 -- pause TUBE SECONDS REFERENCED: 1, or 0 if there is no such tube.
 local function pause(keys, args)
   local base, tube, seconds = keys[1], args[1], tonumber(args[2])
@@ -699,6 +727,8 @@ redis.register_function{function_name = 'VERSION_kick_job', callback = kick_job,
 redis.register_function{function_name = 'VERSION_truncate', callback = truncate, flags = {'allow-oom'}}
 redis.register_function{function_name = 'VERSION_peek', callback = peek, flags = {'allow-oom'}}
 redis.register_function{function_name = 'VERSION_stats_job', callback = stats_job, flags = {'allow-oom'}}
+redis.register_function{function_name = 'VERSION_ids', callback = ids, flags = {'no-writes'}}
+redis.register_function{function_name = 'VERSION_list', callback = list, flags = {'no-writes'}}
 redis.register_function{function_name = 'VERSION_pause', callback = pause, flags = {'allow-oom'}}
 redis.register_function{function_name = 'VERSION_stats_tube', callback = stats_tube, flags = {'allow-oom'}}
 redis.register_function{function_name = 'VERSION_overview', callback = overview, flags = {'allow-oom'}}

@@ -6,18 +6,22 @@ says. A reserve and a touch promise nothing that a second delivery would not hea
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from beanrow.cluster.address import StoreAddress
 from beanrow.cluster.lane import Word, pack
-from beanrow.cluster.layout import LAYOUT, Layout, Record, body_of, read_record
+from beanrow.cluster.layout import LAYOUT, Layout, Record, body_of, head_size, read_record
 from beanrow.cluster.shards import Shards
 from beanrow.cluster.store import Beat, Gateway, Head, Nothing, Overview, Taken, TubeFigures
 from beanrow.errors import StoreError
 from beanrow.protocol.requests import Put, PutUnique
 
 __all__ = ["RedisStore"]
+
+_MOST_LISTED = 5000
+"""Ids that are asked for at once: some 2 ms of the engine."""
 
 
 def _id(job_id: int) -> bytes:
@@ -166,15 +170,41 @@ class RedisStore:
         found = await self._of_job(job_id, "stats_job", repeatable=True)
         return None if found is None else (read_record(found[0]), found[1])
 
+    async def ids(self, tube: str, state: str) -> list[int]:
+        """Give the ids of the jobs in a state, sorted; of reserved ones also those of other tubes."""
+        partition = self.layout.of_tube(tube)
+        kind = "" if state == "reserved" else state[0]
+        found: set[int] = set()  # what moves meanwhile may be told of twice
+        place, more = 0, 1
+        while more:
+            arguments: list[Word] = [kind, tube, place, _MOST_LISTED]
+            ids, more = await self._call(partition, "ids", arguments, repeatable=True)
+            found.update(map(_number, ids))
+            place += _MOST_LISTED
+        return sorted(found)
+
+    async def look_at(self, jobs: Sequence[int]) -> tuple[list[tuple[Record, int] | None], int]:
+        """Give jobs of one partition, None for what is gone, with their size, and the engine's time."""
+        partition = self.layout.of_job(jobs[0])
+        now, *found = await self._call(partition, "list", list(map(_id, jobs)), repeatable=True)
+        return [
+            (read_record(raw), size - head_size(raw)) if raw else None
+            for raw, size in _pairs(found)
+        ], now
+
     async def stats_tube(self, tube: str) -> TubeFigures:
         """Count a tube."""
         return TubeFigures(*await self._of_tube(tube, "stats_tube", [], repeatable=True))
 
-    async def overview(self, partition: int) -> Overview:
-        """Count all tubes of a partition."""
-        timeouts, *rest = await self._call(partition, "overview", [], repeatable=True)
-        rows = [rest[place : place + 6] for place in range(0, len(rest), 6)]
-        return Overview(timeouts, {row[0].decode(): tuple(row[1:]) for row in rows})
+    async def overviews(self) -> list[Overview]:
+        """Count all tubes of each partition."""
+        asked = [
+            self._call(partition, "overview", [], repeatable=True)
+            for partition in range(self.layout.partitions)
+        ]
+        # Not one task for each of them, and none is left behind unheard if another one fails.
+        found = await asyncio.gather(*asked)
+        return [_read_overview(reply) for reply in found]
 
     async def pause(self, tube: str, seconds: int, referenced: bool) -> bool:
         """Pause a tube; False if it has no jobs and nobody refers to it."""
@@ -267,6 +297,12 @@ class RedisStore:
         return self._call(
             partition, name, [_id(job_id), *arguments], durable=durable, repeatable=repeatable
         )
+
+
+def _read_overview(reply: list[Any]) -> Overview:
+    timeouts, *rest = reply
+    rows = [rest[place : place + 6] for place in range(0, len(rest), 6)]
+    return Overview(timeouts, {row[0].decode(): tuple(row[1:]) for row in rows})
 
 
 def _patience(milliseconds: int) -> int | None:

@@ -6,18 +6,26 @@ Law: of a job only its id and the end of its lease are known here; the rest is i
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from beanrow.cluster.layout import Layout
 
 if TYPE_CHECKING:
     from beanrow.cluster.waiting import Waiter
 
-__all__ = ["DEFAULT_TUBE", "References", "Session"]
+__all__ = ["DEFAULT_TUBE", "Listing", "References", "Session"]
 
 _MARGIN = 1.0
 """A reserve is answered DEADLINE_SOON when a held job has no more than this left, in seconds."""
 DEFAULT_TUBE = "default"
+
+
+class Listing(NamedTuple):
+    """The jobs that a connection goes through by ``list-jobs``: their ids, sorted."""
+
+    tube: str
+    state: str
+    ids: list[int]
 
 
 class Session:
@@ -34,6 +42,7 @@ class Session:
         "held",
         "is_producer",
         "is_worker",
+        "listing",
         "owner",
         "used",
         "waiter",
@@ -50,6 +59,7 @@ class Session:
         self.words: frozenset[str] = frozenset()
         self.is_producer = self.is_worker = False
         self.waiter: Waiter | None = None
+        self.listing: Listing | None = None
         self.half_closed = False
         self.gone = False
 

@@ -172,11 +172,19 @@ class Store(Protocol):
     def look(self, job_id: int) -> Awaitable[tuple[Record, int] | None]:
         """Give a job without its body, and the engine's time."""
 
+    def ids(self, tube: str, state: str) -> Awaitable[list[int]]:
+        """Give the ids of the jobs in a state, sorted; of reserved ones also those of other tubes."""
+
+    def look_at(
+        self, jobs: Sequence[int]
+    ) -> Awaitable[tuple[list[tuple[Record, int] | None], int]]:
+        """Give jobs of one partition, None for what is gone, with their size, and the engine's time."""
+
     def stats_tube(self, tube: str) -> Awaitable[TubeFigures]:
         """Count a tube."""
 
-    def overview(self, partition: int) -> Awaitable[Overview]:
-        """Count all tubes of a partition."""
+    def overviews(self) -> Awaitable[list[Overview]]:
+        """Count all tubes of each partition."""
 
     def pause(self, tube: str, seconds: int, referenced: bool) -> Awaitable[bool]:
         """Pause a tube; False if it has no jobs and nobody refers to it."""
