@@ -34,7 +34,10 @@ LAYERS = {
     FACADE: Layer(6, {"client", "protocol", "server", "worker"}),
     "cli": Layer(
         6,
-        {"client", "dashboard", "journal", "observe", "protocol", "server", "testing", "worker"},
+        {
+            *("client", "conform", "dashboard", "journal", "observe", "protocol", "server"),
+            *("testing", "worker"),
+        },
     ),
     "dashboard": Layer(5, {"client", "observe"}, planned=True),
     "testing": Layer(5, {"client", "engine", "protocol", "server", "worker"}),
@@ -45,6 +48,7 @@ LAYERS = {
     "journal": Layer(2, {"engine", "protocol"}),
     "client": Layer(1, {"protocol"}),
     "engine": Layer(1, {"protocol"}),
+    "conform": Layer(0, set()),
     "protocol": Layer(0, set()),
 }
 SHARED = {"errors", "version"}  # importable by all, and they import nothing of beanrow
