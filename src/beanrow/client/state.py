@@ -36,7 +36,7 @@ class State:
     __slots__ = ("held", "lost", "used", "watched")
 
     def __init__(self) -> None:
-        self.used = DEFAULT_TUBE
+        self.used: str = DEFAULT_TUBE
         self.watched: tuple[str, ...] = (DEFAULT_TUBE,)
         self.held: dict[int, object] = {}
         self.lost: dict[int, str] = {}

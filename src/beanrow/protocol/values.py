@@ -82,10 +82,10 @@ class Job:
         encoding: str = DEFAULT_ENCODING,
         holder: object | None = None,
     ) -> None:
-        self.id = id
-        self.body = body
-        self.encoding = encoding
-        self.holder = holder
+        self.id: int = id
+        self.body: bytes = body
+        self.encoding: str = encoding
+        self.holder: object | None = holder
 
     @property
     def text(self) -> str:
