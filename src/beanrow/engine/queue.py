@@ -37,9 +37,9 @@ class Queue:
         self.jobs: dict[int, Job] = {}
         self.tubes: dict[str, Tube] = {}
         self.tube_order: list[Tube] = []
-        self.counters = Counters()
+        self.counters: Counters = Counters()
         self._timers = Timers()
-        self.keys = Keys(self._timers)
+        self.keys: Keys = Keys(self._timers)
         self._key_of_job = self.keys.of_job
         self._burials = 0
         self._default = self._tube("default")
