@@ -5,14 +5,43 @@ Law: a word is stated here once; ``docs/protocol.md`` has the table, and a test 
 
 from __future__ import annotations
 
-__all__ = ["AUTH", "CAPABILITIES", "LIST_JOBS", "PUT_IN_TUBE", "PUT_UNIQUE", "TRUNCATE"]
+__all__ = [
+    "AUTH",
+    "CAPABILITIES",
+    "CLIENT_NAME",
+    "LIST_CLIENTS",
+    "LIST_JOBS",
+    "LIST_LEASES",
+    "LIST_SLOW",
+    "LIST_TIMES",
+    "PUT_IN_TUBE",
+    "PUT_UNIQUE",
+    "TRUNCATE",
+]
 
 AUTH = "auth"
 """Known only where there are rights, and from the beginning of a connection."""
+CLIENT_NAME = "client-name"
+LIST_CLIENTS = "list-clients"
 LIST_JOBS = "list-jobs"
+LIST_LEASES = "list-leases"
+LIST_SLOW = "list-slow"
+LIST_TIMES = "list-times"
 PUT_IN_TUBE = "put-in-tube"
 PUT_UNIQUE = "put-unique"
 TRUNCATE = "truncate"
 
-CAPABILITIES = frozenset({LIST_JOBS, PUT_IN_TUBE, PUT_UNIQUE, TRUNCATE})
+CAPABILITIES = frozenset(
+    {
+        CLIENT_NAME,
+        LIST_CLIENTS,
+        LIST_JOBS,
+        LIST_LEASES,
+        LIST_SLOW,
+        LIST_TIMES,
+        PUT_IN_TUBE,
+        PUT_UNIQUE,
+        TRUNCATE,
+    }
+)
 """What a connection can switch on."""
