@@ -2,6 +2,8 @@
 
 Laws:
 - Names are stable: what is here is an interface; a figure keeps its name and its meaning.
+- A tube's times are in buckets that each end at four times the one before: half of those that are
+  counted, so that a tube is 34 lines of histograms and not 60.
 - The text comes in shares, so that many tubes make no pause; a tube's figures are those of
   the moment in which its share is made.
 """
@@ -9,17 +11,19 @@ Laws:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from itertools import accumulate, islice
 
-from beanrow.engine.counters import HostFacts, server_stats
+from beanrow.engine.counters import HostFacts, server_stats, tube_times
 from beanrow.engine.engine import Engine
 from beanrow.engine.limited import LimitedEngine
 from beanrow.engine.tube import Tube
+from beanrow.protocol.times import Histogram, TubeTimes, bucket_end
 from beanrow.server.loop import Loop
 
 __all__ = ["write_metrics"]
 
 _TUBES_A_SHARE = 200
+_HISTOGRAMS_A_SHARE = 20
 _STATES = ("ready", "reserved", "delayed", "buried")
 
 Sample = tuple[str, int | float]
@@ -75,6 +79,22 @@ _TUBE_FAMILIES: tuple[tuple[str, str, str, Callable[[Tube], Iterable[Sample]]], 
     ),
 )
 
+_HISTOGRAMS: tuple[tuple[str, str, Callable[[TubeTimes], Histogram]], ...] = (
+    (
+        "beanrow_tube_wait_seconds",
+        "How long jobs of a tube had been ready when they were reserved.",
+        lambda times: times.waits,
+    ),
+    (
+        "beanrow_tube_run_seconds",
+        "How long jobs of a tube were held until their holder deleted, released or buried them.",
+        lambda times: times.runs,
+    ),
+)
+_BUCKETS = range(0, 27, 2)
+"""From a millisecond to 19 hours."""
+_ENDS = [(bucket, f'le="{bucket_end(bucket):.9g}"') for bucket in _BUCKETS]
+
 
 def write_metrics(engine: Engine, loop: Loop, host: Callable[[], HostFacts]) -> Iterator[bytes]:
     """Write all figures, a share at a time."""
@@ -89,6 +109,29 @@ def write_metrics(engine: Engine, loop: Loop, host: Callable[[], HostFacts]) -> 
                 for tube in share
                 for labels, value in samples(tube)
             ).encode()
+    for name, words, pick in _HISTOGRAMS:
+        yield _family(name, "histogram", words).encode()
+        left = iter(tubes)
+        while share := list(islice(left, _HISTOGRAMS_A_SHARE)):
+            text = "".join(_histogram(name, pick(tube_times(tube)), tube.name) for tube in share)
+            yield text.encode() or b"\n"  # an empty share would be the end of the answer
+
+
+def _histogram(name: str, times: Histogram, tube: str) -> str:
+    """Write the times of a tube; one that has none yet is left out."""
+    if not times.counts:
+        return ""
+    number = times.number
+    below = [*accumulate(times.counts), *[number] * _BUCKETS.stop]
+    label = f'tube="{tube}"'
+    return "".join(
+        [
+            *(f"{name}_bucket{{{label},{end}}} {below[bucket]}\n" for bucket, end in _ENDS),
+            f'{name}_bucket{{{label},le="+Inf"}} {number}\n',
+            f"{name}_sum{{{label}}} {times.seconds:.9g}\n",
+            f"{name}_count{{{label}}} {number}\n",
+        ]
+    )
 
 
 def _family(name: str, kind: str, words: str) -> str:
