@@ -1,6 +1,7 @@
 """A tube: its jobs by state, who waits for them, and its counts.
 
-Law: ``jobs`` = ready + reserved + delayed + buried, whatever happens.
+Law: ``jobs`` = ready + reserved + delayed + buried, whatever happens, and ``bytes`` those of
+their bodies.
 """
 
 from __future__ import annotations
@@ -81,6 +82,7 @@ class Tube:
     __slots__ = (
         "alarm",
         "buried",
+        "bytes",
         "cmd_delete",
         "cmd_pause_tube",
         "delayed",
@@ -109,7 +111,7 @@ class Tube:
         self.delayed = DelayedQueue()
         self.buried: OrderedDict[int, Job] = OrderedDict()  # in the order of their burial
         self.waiting: OrderedDict[Session, None] = OrderedDict()  # in the order of arrival
-        self.jobs = self.reserved = self.urgent = self.total_jobs = 0
+        self.jobs = self.bytes = self.reserved = self.urgent = self.total_jobs = 0
         self.using = self.watching = 0
         self.cmd_delete = self.cmd_pause_tube = 0
         self.pause = self.paused_until = 0
