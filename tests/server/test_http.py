@@ -117,6 +117,7 @@ def test_metrics(server: OurServer) -> None:
         'beanrow_tube_waiting{tube="emails"}': 1,
         'beanrow_tube_paused{tube="emails"}': 1,
         'beanrow_tube_paused{tube="default"}': 0,
+        'beanrow_tube_oldest_ready_seconds{tube="emails"}': 0,
         'beanrow_tube_puts_total{tube="emails"}': 4,
         'beanrow_tube_deletes_total{tube="emails"}': 1,
         'beanrow_tube_wait_seconds_count{tube="emails"}': 3,

@@ -27,7 +27,7 @@ from beanrow.client.pipeline import Pending
 from beanrow.client.sync import Client
 from beanrow.errors import ForbiddenError, NotFoundError, UnknownCommandError
 from beanrow.protocol import commands, extensions
-from beanrow.protocol.capabilities import LIST_TIMES
+from beanrow.protocol.capabilities import LIST_TIMES, MORE_STATS
 from beanrow.protocol.commands import Command
 from beanrow.protocol.stats import ServerStats, TubeStats
 from beanrow.protocol.times import TubeTimes
@@ -45,7 +45,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-_SWITCH_ON = extensions.capabilities(LIST_TIMES)
+_SWITCH_ON = extensions.capabilities(LIST_TIMES, MORE_STATS)
 _Burst: TypeAlias = Generator[list[Command[Any]], list[Pending[Any]], T]
 """Gives what is to be said in one write and is sent what was answered: for both clients."""
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate, islice
 
-from beanrow.engine.counters import HostFacts, server_stats, tube_times
+from beanrow.engine.counters import HostFacts, oldest_ready_age, server_stats, tube_times
 from beanrow.engine.engine import Engine
 from beanrow.engine.limited import LimitedEngine
 from beanrow.engine.tube import Tube
@@ -29,12 +29,12 @@ _STATES = ("ready", "reserved", "delayed", "buried")
 Sample = tuple[str, int | float]
 """Labels as they are written, and a value."""
 
-_TUBE_FAMILIES: tuple[tuple[str, str, str, Callable[[Tube], Iterable[Sample]]], ...] = (
+_TUBE_FAMILIES: tuple[tuple[str, str, str, Callable[[Tube, int], Iterable[Sample]]], ...] = (
     (
         "beanrow_tube_jobs",
         "gauge",
         "Jobs of a tube by state.",
-        lambda tube: (
+        lambda tube, _: (
             (',state="ready"', tube.ready.count),
             (',state="reserved"', tube.reserved),
             (',state="delayed"', tube.delayed.count),
@@ -45,37 +45,43 @@ _TUBE_FAMILIES: tuple[tuple[str, str, str, Callable[[Tube], Iterable[Sample]]], 
         "beanrow_tube_jobs_urgent",
         "gauge",
         "Ready jobs of a tube with a priority below 1024.",
-        lambda tube: (("", tube.urgent),),
+        lambda tube, _: (("", tube.urgent),),
     ),
     (
         "beanrow_tube_waiting",
         "gauge",
         "Connections that wait for a job of a tube.",
-        lambda tube: (("", len(tube.waiting)),),
+        lambda tube, _: (("", len(tube.waiting)),),
     ),
     (
         "beanrow_tube_watching",
         "gauge",
         "Connections that watch a tube.",
-        lambda tube: (("", tube.watching),),
+        lambda tube, _: (("", tube.watching),),
     ),
     (
         "beanrow_tube_paused",
         "gauge",
         "1 while a tube is paused.",
-        lambda tube: (("", int(tube.paused_until > 0)),),
+        lambda tube, _: (("", int(tube.paused_until > 0)),),
+    ),
+    (
+        "beanrow_tube_oldest_ready_seconds",
+        "gauge",
+        "How long ago the oldest ready job of a tube was put.",
+        lambda tube, now: (("", oldest_ready_age(tube, now)),),
     ),
     (
         "beanrow_tube_puts_total",
         "counter",
         "Jobs put into a tube since it came to be.",
-        lambda tube: (("", tube.total_jobs),),
+        lambda tube, _: (("", tube.total_jobs),),
     ),
     (
         "beanrow_tube_deletes_total",
         "counter",
         "Jobs deleted from a tube since it came to be.",
-        lambda tube: (("", tube.cmd_delete),),
+        lambda tube, _: (("", tube.cmd_delete),),
     ),
 )
 
@@ -107,7 +113,7 @@ def write_metrics(engine: Engine, loop: Loop, host: Callable[[], HostFacts]) -> 
             yield "".join(
                 f'{name}{{tube="{tube.name}"{labels}}} {value}\n'
                 for tube in share
-                for labels, value in samples(tube)
+                for labels, value in samples(tube, loop.now)
             ).encode()
     for name, words, pick in _HISTOGRAMS:
         yield _family(name, "histogram", words).encode()
