@@ -79,6 +79,7 @@ class ModelPeer:
     half_closed: bool = False
     producer: bool = False
     worker: bool = False
+    words: set[str] = field(default_factory=set)
     said: list[bytes] = field(default_factory=list)
 
 
@@ -166,7 +167,10 @@ class Model:
         job.holder = number
         job.deadline = now + job.ttr * SECOND
         job.reserves += 1
-        self.answer(number, replies.reserved(job.id, job.body))
+        if "jobs-with-tube" in self.peers[number].words:
+            self.answer(number, replies.reserved_in(job.tube, job.id, job.body))
+        else:
+            self.answer(number, replies.reserved(job.id, job.body))
 
     def answer(self, number: int, reply: bytes) -> None:
         peer = self.peers[number]
@@ -415,16 +419,16 @@ class Model:
 
     def peek(self, number: int, peer: ModelPeer, request: requests.Peek, now: int) -> bytes:
         job = self.job(request.id)
-        return found([] if job is None else [job])
+        return found(peer, [] if job is None else [job])
 
     def peek_ready(self, number: int, peer: ModelPeer, *_: object) -> bytes:
-        return found(self.jobs_of(peer.used, "ready"))
+        return found(peer, self.jobs_of(peer.used, "ready"))
 
     def peek_delayed(self, number: int, peer: ModelPeer, *_: object) -> bytes:
-        return found(self.jobs_of(peer.used, "delayed"))
+        return found(peer, self.jobs_of(peer.used, "delayed"))
 
     def peek_buried(self, number: int, peer: ModelPeer, *_: object) -> bytes:
-        return found(self.jobs_of(peer.used, "buried"))
+        return found(peer, self.jobs_of(peer.used, "buried"))
 
     def kick(self, number: int, peer: ModelPeer, request: requests.Kick, now: int) -> bytes:
         buried, delayed = (self.jobs_of(peer.used, state) for state in ("buried", "delayed"))
@@ -479,7 +483,10 @@ class Model:
         is_full = len(jobs) == request.limit
         return replies.ok(write_page(lines, jobs[-1].id if is_full else None))
 
-    def capabilities(self, *_: object) -> bytes:
+    def capabilities(
+        self, number: int, peer: ModelPeer, request: requests.Capabilities, now: int
+    ) -> bytes:
+        peer.words |= CAPABILITIES.intersection(request.words)
         return replies.ok(write_list(sorted(CAPABILITIES)))
 
     def stats(self, number: int, peer: ModelPeer, request: object, now: int) -> bytes:
@@ -489,10 +496,13 @@ class Model:
             for name in ServerStats.__annotations__
             if name.startswith("cmd_")
         }
+        host = HostFacts()._asdict()
+        if "more-stats" not in peer.words:
+            del host["store"], host["promise"]
         figures = ServerStats(
             **commands,
             **by_state(self.jobs),
-            **HostFacts()._asdict(),
+            **host,
             job_timeouts=self.job_timeouts,
             total_jobs=self.total_jobs,
             max_job_size=self.max_job_size,
@@ -528,6 +538,11 @@ class Model:
             pause=tube.pause,
             pause_time_left=seconds_left(tube.paused_until, now),
         )
+        if "more-stats" in peer.words:
+            ages = [now - job.created for job in self.jobs_of(tube.name, "ready")]
+            sizes = [len(job.body) for job in self.jobs if job.tube == tube.name]
+            figures.oldest_ready_age = max(ages, default=0) // SECOND
+            figures.jobs_bytes = sum(sizes)
         return replies.ok(figures.write())
 
     def stats_job(
@@ -583,8 +598,12 @@ def no_file(_job_id: int) -> int:
     return 0
 
 
-def found(jobs: list[ModelJob]) -> bytes:
-    return replies.found(jobs[0].id, jobs[0].body) if jobs else replies.NOT_FOUND
+def found(peer: ModelPeer, jobs: list[ModelJob]) -> bytes:
+    if not jobs:
+        return replies.NOT_FOUND
+    if "jobs-with-tube" in peer.words:
+        return replies.found_in(jobs[0].tube, jobs[0].id, jobs[0].body)
+    return replies.found(jobs[0].id, jobs[0].body)
 
 
 def seconds_left(until: int, now: int) -> int:

@@ -366,11 +366,13 @@ class Connection:
         answer: T = done
         return answer
 
-    def set_up(self, conversation: Sequence[Command[Any]]) -> None:
-        """Send a few commands in one write; the first error is raised."""
-        for result in self.results(conversation, self.exchange(conversation)):
+    def set_up(self, conversation: Sequence[Command[Any]]) -> list[Any]:
+        """Send a few commands in one write and give their answers; the first error is raised."""
+        results = self.results(conversation, self.exchange(conversation))
+        for result in results:
             if isinstance(result, BeanstalkError):
                 raise result
+        return results
 
     # -- writing and reading ------------------------------------------------------
 

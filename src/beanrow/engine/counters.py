@@ -18,14 +18,23 @@ if TYPE_CHECKING:
     from beanrow.engine.engine import Engine
     from beanrow.engine.tube import Tube
 
-__all__ = ["Counters", "HostFacts", "job_listed", "job_stats", "server_stats", "tube_stats"]
+__all__ = [
+    "Counters",
+    "HostFacts",
+    "job_listed",
+    "job_stats",
+    "oldest_ready_age",
+    "server_stats",
+    "tube_stats",
+]
 
 
 class HostFacts(NamedTuple):
     """What ``stats`` tells of the process, its journal and the machine.
 
     The engine cannot know it. ``rusage_utime`` and ``rusage_stime`` are seconds of CPU,
-    ``binlog_max_size`` bytes.
+    ``binlog_max_size`` bytes. ``store`` and ``promise`` are told only who asked for more
+    (``docs/protocol.md`` has their words).
     """
 
     pid: int = 0
@@ -41,6 +50,8 @@ class HostFacts(NamedTuple):
     binlog_current_index: int = 0
     binlog_records_migrated: int = 0
     binlog_records_written: int = 0
+    store: str = "memory"
+    promise: str = "none"
 
 
 class Counters:
@@ -79,11 +90,11 @@ class Counters:
         self.requests: dict[type, int] = dict.fromkeys(kinds, 0)
 
 
-def server_stats(engine: Engine, host: HostFacts, now: int) -> ServerStats:
-    """The figures of ``stats``."""
+def server_stats(engine: Engine, host: HostFacts, now: int, *, more: bool = False) -> ServerStats:
+    """The figures of ``stats``; ``more``: those of our extensions too."""
     counters, counted = engine.counters, engine.counters.requests
     jobs = len(engine.jobs)
-    return ServerStats(
+    figures = ServerStats(
         current_jobs_urgent=counters.urgent,
         current_jobs_ready=jobs - counters.reserved - counters.delayed - counters.buried,
         current_jobs_reserved=counters.reserved,
@@ -144,6 +155,9 @@ def server_stats(engine: Engine, host: HostFacts, now: int) -> ServerStats:
         os=host.os,
         platform=host.platform,
     )
+    if more:
+        figures.store, figures.promise = host.store, host.promise
+    return figures
 
 
 def _time_left(until: int, now: int) -> int:
@@ -151,9 +165,15 @@ def _time_left(until: int, now: int) -> int:
     return max(0, until - now - 1) // SECOND
 
 
-def tube_stats(tube: Tube, now: int) -> TubeStats:
-    """The figures of ``stats-tube``."""
-    return TubeStats(
+def oldest_ready_age(tube: Tube, now: int) -> int:
+    """How many seconds ago the oldest ready job of a tube was put; 0 if none is ready."""
+    job = tube.ready.oldest()
+    return 0 if job is None else (now - job.created) // SECOND
+
+
+def tube_stats(tube: Tube, now: int, *, more: bool = False) -> TubeStats:
+    """The figures of ``stats-tube``; ``more``: those of our extensions too."""
+    figures = TubeStats(
         name=tube.name,
         current_jobs_urgent=tube.urgent,
         current_jobs_ready=tube.ready.count,
@@ -169,6 +189,10 @@ def tube_stats(tube: Tube, now: int) -> TubeStats:
         pause=tube.pause,
         pause_time_left=_time_left(tube.paused_until, now),
     )
+    if more:
+        figures.oldest_ready_age = oldest_ready_age(tube, now)
+        figures.jobs_bytes = tube.bytes
+    return figures
 
 
 def job_stats(job: Job, now: int) -> JobStats:

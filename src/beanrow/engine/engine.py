@@ -25,7 +25,7 @@ from beanrow.engine.session import Session
 from beanrow.engine.timers import NEVER, SECOND
 from beanrow.engine.tube import Tube
 from beanrow.protocol import replies, requests
-from beanrow.protocol.capabilities import CAPABILITIES
+from beanrow.protocol.capabilities import CAPABILITIES, JOBS_WITH_TUBE, MORE_STATS
 from beanrow.protocol.listing import write_page
 from beanrow.protocol.stats import write_list
 from beanrow.protocol.values import MAX_JOB_SIZE
@@ -175,6 +175,7 @@ class Engine(Queue):
         job = Job(job_id, tube, priority, delay, ttr or 1, body, now)
         self.jobs[job_id] = job
         tube.jobs += 1
+        tube.bytes += len(body)
         tube.total_jobs += 1
         if delay:
             self._delay(job, now)
@@ -311,16 +312,16 @@ class Engine(Queue):
     # -- looking ------------------------------------------------------------------
 
     def _peek(self, session: Session, request: requests.Peek, now: int) -> bytes:
-        return _found(self.jobs.get(request.id))
+        return _found(self.jobs.get(request.id), session)
 
     def _peek_ready(self, session: Session, request: requests.PeekReady, now: int) -> bytes:
-        return _found(session.used.ready.first())
+        return _found(session.used.ready.first(), session)
 
     def _peek_delayed(self, session: Session, request: requests.PeekDelayed, now: int) -> bytes:
-        return _found(session.used.delayed.first())
+        return _found(session.used.delayed.first(), session)
 
     def _peek_buried(self, session: Session, request: requests.PeekBuried, now: int) -> bytes:
-        return _found(next(iter(session.used.buried.values()), None))
+        return _found(next(iter(session.used.buried.values()), None), session)
 
     # -- kicking and pausing ------------------------------------------------------
 
@@ -368,11 +369,14 @@ class Engine(Queue):
     # -- counting -----------------------------------------------------------------
 
     def _stats(self, session: Session, request: requests.Stats, now: int) -> bytes:
-        return replies.ok(server_stats(self, self._host(), now).write())
+        more = MORE_STATS in session.words
+        return replies.ok(server_stats(self, self._host(), now, more=more).write())
 
     def _stats_tube(self, session: Session, request: requests.StatsTube, now: int) -> bytes:
         tube = self.tubes.get(request.tube)
-        return replies.NOT_FOUND if tube is None else replies.ok(tube_stats(tube, now).write())
+        if tube is None:
+            return replies.NOT_FOUND
+        return replies.ok(tube_stats(tube, now, more=MORE_STATS in session.words).write())
 
     def _stats_job(self, session: Session, request: requests.StatsJob, now: int) -> bytes:
         job = self.jobs.get(request.id)
@@ -470,5 +474,9 @@ class Engine(Queue):
         return replies.UNKNOWN_COMMAND
 
 
-def _found(job: Job | None) -> bytes:
-    return replies.NOT_FOUND if job is None else replies.found(job.id, job.body)
+def _found(job: Job | None, session: Session) -> bytes:
+    if job is None:
+        return replies.NOT_FOUND
+    if JOBS_WITH_TUBE in session.words:
+        return replies.found_in(job.tube.name, job.id, job.body)
+    return replies.found(job.id, job.body)

@@ -20,6 +20,7 @@ from beanrow.engine.session import Session
 from beanrow.engine.timers import NEVER, SECOND, Timers
 from beanrow.engine.tube import Tube
 from beanrow.protocol import replies
+from beanrow.protocol.capabilities import JOBS_WITH_TUBE
 from beanrow.protocol.values import URGENT_PRIORITY
 
 __all__ = ["Queue"]
@@ -150,6 +151,8 @@ class Queue:
             session.soonest = deadline
             if deadline < session.alarm:
                 self._timers.set(session, deadline)
+        if session.words and JOBS_WITH_TUBE in session.words:
+            return replies.reserved_in(job.tube.name, job.id, job.body)
         return replies.reserved(job.id, job.body)
 
     def _let_go(self, job: Job) -> None:
@@ -206,9 +209,10 @@ class Queue:
         del self.jobs[job.id]
         if self._key_of_job:
             self.keys.let_go(job.id)
-        job.body = b""  # a stale entry of a queue may keep the job for long
         tube = job.tube
         tube.jobs -= 1
+        tube.bytes -= len(job.body)
+        job.body = b""  # a stale entry of a queue may keep the job for long
         if not tube.jobs:
             self._drop_if_unused(tube)
 

@@ -215,6 +215,7 @@ class RecordingEngine(Engine):
             job.tube = tube = self.tubes.get(name) or self._tube(name)
             self.size += len(job.body) + len(name)
             tube.jobs += 1
+            tube.bytes += len(job.body)
             job.created = min(job.created, now)
             if job.state is DELAYED:
                 delayed.append(job)

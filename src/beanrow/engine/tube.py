@@ -1,6 +1,7 @@
 """A tube: its jobs by state, who waits for them, and its counts.
 
-Law: ``jobs`` = ready + reserved + delayed + buried, whatever happens.
+Law: ``jobs`` = ready + reserved + delayed + buried, whatever happens, and ``bytes`` those of
+their bodies.
 """
 
 from __future__ import annotations
@@ -76,6 +77,7 @@ class Tube:
     __slots__ = (
         "alarm",
         "buried",
+        "bytes",
         "cmd_delete",
         "cmd_pause_tube",
         "delayed",
@@ -101,6 +103,7 @@ class Tube:
         self.buried: OrderedDict[int, Job] = OrderedDict()  # in the order of their burial
         self.waiting: OrderedDict[Session, None] = OrderedDict()  # in the order of arrival
         self.jobs: int = 0
+        self.bytes: int = 0
         self.reserved: int = 0
         self.urgent: int = 0
         self.total_jobs: int = 0

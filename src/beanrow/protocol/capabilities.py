@@ -5,14 +5,27 @@ Law: a word is stated here once; ``docs/protocol.md`` has the table, and a test 
 
 from __future__ import annotations
 
-__all__ = ["AUTH", "CAPABILITIES", "LIST_JOBS", "PUT_IN_TUBE", "PUT_UNIQUE", "TRUNCATE"]
+__all__ = [
+    "AUTH",
+    "CAPABILITIES",
+    "JOBS_WITH_TUBE",
+    "LIST_JOBS",
+    "MORE_STATS",
+    "PUT_IN_TUBE",
+    "PUT_UNIQUE",
+    "TRUNCATE",
+]
 
 AUTH = "auth"
 """Known only where there are rights, and from the beginning of a connection."""
+JOBS_WITH_TUBE = "jobs-with-tube"
+"""No request of its own: RESERVED and FOUND tell the job's tube."""
 LIST_JOBS = "list-jobs"
+MORE_STATS = "more-stats"
+"""No request of its own: ``stats`` and ``stats-tube`` have keys that the daemon's have not."""
 PUT_IN_TUBE = "put-in-tube"
 PUT_UNIQUE = "put-unique"
 TRUNCATE = "truncate"
 
-CAPABILITIES = frozenset({LIST_JOBS, PUT_IN_TUBE, PUT_UNIQUE, TRUNCATE})
+CAPABILITIES = frozenset({JOBS_WITH_TUBE, LIST_JOBS, MORE_STATS, PUT_IN_TUBE, PUT_UNIQUE, TRUNCATE})
 """What a connection can switch on."""

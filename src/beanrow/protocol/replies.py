@@ -31,10 +31,12 @@ __all__ = [
     "ReplyStream",
     "exists",
     "found",
+    "found_in",
     "inserted",
     "kicked",
     "ok",
     "reserved",
+    "reserved_in",
     "split_lines",
     "truncated",
     "using",
@@ -101,9 +103,19 @@ def reserved(job_id: int, body: bytes) -> bytes:
     return b"RESERVED %d %d\r\n%b\r\n" % (job_id, len(body), body)
 
 
+def reserved_in(tube: str, job_id: int, body: bytes) -> bytes:
+    """RESERVED, for a connection that asked to be told the tube."""
+    return b"RESERVED %d %d %b\r\n%b\r\n" % (job_id, len(body), tube.encode(), body)
+
+
 def found(job_id: int, body: bytes) -> bytes:
     """FOUND: a job to look at."""
     return b"FOUND %d %d\r\n%b\r\n" % (job_id, len(body), body)
+
+
+def found_in(tube: str, job_id: int, body: bytes) -> bytes:
+    """FOUND, for a connection that asked to be told the tube."""
+    return b"FOUND %d %d %b\r\n%b\r\n" % (job_id, len(body), tube.encode(), body)
 
 
 def ok(document: bytes) -> bytes:

@@ -40,11 +40,21 @@ __all__ = ["Server"]
 _NO_JOURNAL = JournalFacts(0, 0, 0, 0)
 
 
+def _promise(data: Data | None) -> str:
+    """Tell what an acknowledged job survives, in the word of ``stats``."""
+    if data is None:
+        return "none"
+    if data.sync_after is None:
+        return "written"
+    return f"synced-within-{data.sync_after // 1_000_000}ms" if data.sync_after else "synced"
+
+
 def _host_facts(
-    server_id: str, segment: int, journal: Callable[[], Journal | None]
+    server_id: str, segment: int, data: Data | None, journal: Callable[[], Journal | None]
 ) -> Callable[[], HostFacts]:
     """Collect what does not change once; the rest at each call."""
     uname = os.uname()
+    store, promise = "memory" if data is None else "journal", _promise(data)
     pid = os.getpid()
 
     def host_facts() -> HostFacts:
@@ -65,6 +75,8 @@ def _host_facts(
             binlog_records_migrated=facts.records_migrated,
             binlog_records_written=facts.records_written,
             binlog_max_size=segment,
+            store=store,
+            promise=promise,
         )
 
     return host_facts
@@ -90,7 +102,7 @@ class Server:
         notifier: Notifier | None = None,
     ) -> None:
         clock = wall_clock()
-        self._host = host = _host_facts(secrets.token_hex(8), segment, self._journal)
+        self._host = host = _host_facts(secrets.token_hex(8), segment, data, self._journal)
         self.log: Log = log or Log()
         self._notifier = notifier or Notifier({}, 0)
         self._audit = Audit(None, self.log)

@@ -246,12 +246,13 @@ class _Server:
         self, task: Task[Any, Any], body: bytes, terms: Terms, unique: tuple[str, int] | None
     ) -> int:
         client = self._app.client
+        tube, priority, delay, ttr = terms
         if unique is None:
-            tube, priority, delay, ttr = terms
             return client.put(body, tube=tube, priority=priority, delay=delay, ttr=ttr)
-        from beanrow.worker.unique import put_unique
-
-        return put_unique(client, body, terms, *unique)
+        key, life = unique
+        return client.put_unique(
+            key, body, tube=tube, lifetime=life, priority=priority, delay=delay, ttr=ttr
+        )
 
     def put_many(self, task: Task[Any, Any], bodies: Iterable[bytes], terms: Terms) -> list[int]:
         return self._app.client.put_many(bodies, **terms._asdict())

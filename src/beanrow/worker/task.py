@@ -201,7 +201,7 @@ class Task(Put[P, R]):
         ``unique``: a key, spelled like a tube name. The job is not put while another of
         this tube with the same key lives, or is younger than ``lifetime`` seconds; then
         ``put`` gives that one's id. Needs a server that knows ``put-unique``; the daemon
-        does not, and UnknownCommandError says so.
+        does not, and NotOfferedError says so, with nothing put.
         """
         old = self._terms
         terms = Terms(
