@@ -31,6 +31,7 @@ class Layer(NamedTuple):
 
 FACADE = "__init__"  # beanrow/__init__.py: the public names, which nothing inside imports
 LAYERS = {
+    "contrib": Layer(7, {"cli", "client", "jobs", "protocol", "worker"}),
     FACADE: Layer(6, {"client", "protocol", "server", "worker"}),
     "cli": Layer(
         6,
@@ -71,7 +72,7 @@ PURE_IMPORTS = {
     "sys.maxsize",  # a number; the rest of sys reaches the process and its files
 }
 PURE_FORBIDS_CALLS = {"__import__", "eval", "exec", "input", "open", "print"}
-NEEDS_EXTRAS = {"cli", "cluster", "dashboard", "observe"}
+NEEDS_EXTRAS = {"cli", "cluster", "contrib", "dashboard", "observe"}
 
 
 class Import(NamedTuple):
