@@ -24,8 +24,9 @@ class Job:
     """One job. ``delay`` and ``ttr`` in seconds, ``created`` and ``deadline`` in nanoseconds.
 
     ``deadline`` is when the delay of a delayed or the ttr of a reserved job ends. Of a buried
-    job it is its place among the burials, and it means nothing in a ready one. ``file`` is the
-    number of the journal's file that holds the job, 0 without a journal.
+    job it is its place among the burials, and it means nothing in a ready one. ``since`` is when a
+    ready job became so, or when a reserved one was handed out. ``file`` is the number of the
+    journal's file that holds the job, 0 without a journal.
     """
 
     __slots__ = (
@@ -41,11 +42,14 @@ class Job:
         "priority",
         "releases",
         "reserves",
+        "since",
         "state",
         "timeouts",
         "ttr",
         "tube",
     )
+
+    since: int
 
     def __init__(
         self, id: int, tube: Tube, priority: int, delay: int, ttr: int, body: bytes, created: int

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from beanrow.engine.job import DELAYED, Job
 from beanrow.engine.ready import ReadyQueue
 from beanrow.engine.timers import NEVER
+from beanrow.protocol.times import COUNTED_BITS
 
 if TYPE_CHECKING:
     from beanrow.engine.session import Session
@@ -72,7 +73,11 @@ def _is_delayed(entry: tuple[int, int, int, Job]) -> bool:
 
 
 class Tube:
-    """One tube. ``pause`` in seconds, ``paused_until`` and ``alarm`` in nanoseconds."""
+    """One tube. ``pause`` in seconds, ``paused_until`` and ``alarm`` in nanoseconds.
+
+    ``waits`` and ``runs`` are counts of times by their bits (``protocol.times``), ``waited`` and
+    ``ran`` their sums in nanoseconds.
+    """
 
     __slots__ = (
         "alarm",
@@ -86,12 +91,16 @@ class Tube:
         "pause",
         "paused_until",
         "place",
+        "ran",
         "ready",
         "reserved",
+        "runs",
         "total_jobs",
         "urgent",
         "using",
+        "waited",
         "waiting",
+        "waits",
         "watching",
     )
 
@@ -113,11 +122,20 @@ class Tube:
         self.cmd_pause_tube: int = 0
         self.pause: int = 0
         self.paused_until: int = 0
+        self.waits: list[int] = [0] * COUNTED_BITS
+        self.runs: list[int] = [0] * COUNTED_BITS
+        self.waited: int = 0
+        self.ran: int = 0
         self.alarm: int = NEVER
 
     def free_jobs(self) -> list[Job]:
         """Give all jobs that nobody has reserved."""
         return [*self.ready.jobs(), *self.delayed.jobs(), *self.buried.values()]
+
+    def count_run(self, nanoseconds: int) -> None:
+        """Count a reservation that its holder has ended."""
+        self.runs[nanoseconds.bit_length()] += 1
+        self.ran += nanoseconds
 
     def let_go(self) -> None:
         """Drop the stale entries of a tube that is gone: they lead back to it.

@@ -20,6 +20,7 @@ __all__ = [
     "FORBIDDEN",
     "JOB_TOO_BIG",
     "KICKED",
+    "NAMED",
     "NOT_FOUND",
     "NOT_IGNORED",
     "OUT_OF_MEMORY",
@@ -53,6 +54,7 @@ EXPECTED_CRLF = b"EXPECTED_CRLF\r\n"
 FORBIDDEN = b"FORBIDDEN\r\n"
 JOB_TOO_BIG = b"JOB_TOO_BIG\r\n"
 KICKED = b"KICKED\r\n"
+NAMED = b"NAMED\r\n"
 NOT_FOUND = b"NOT_FOUND\r\n"
 NOT_IGNORED = b"NOT_IGNORED\r\n"
 OUT_OF_MEMORY = b"OUT_OF_MEMORY\r\n"

@@ -69,6 +69,7 @@ class Link:
         self._receive = self._connection.receive
         self.session: Session = self._connection.session
         self.session.owner = self
+        self.session.peer = peer
         self._unsent = memoryview(b"")
         self._events = IN
         self.stalled: bool = False  # whether requests may stand behind a reserve that waited

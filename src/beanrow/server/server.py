@@ -31,6 +31,7 @@ from beanrow.server.log import Log
 from beanrow.server.loop import Loop, wall_clock
 from beanrow.server.metrics import write_metrics
 from beanrow.server.rights import Rights
+from beanrow.server.slow import SlowLog
 from beanrow.server.systemd import Notifier
 from beanrow.server.tls import Tls, TlsFiles, make_context
 from beanrow.version import __version__
@@ -183,13 +184,17 @@ class Server:
 
         self._reloads.append(reload)
 
+    def watch_slow_commands(self, threshold: int) -> None:
+        """Note commands that take so many nanoseconds; before ``protect``, which is to know."""
+        self._loop.execute = SlowLog(self.engine, self.log, threshold).execute
+
     def protect(self, rights: Path, audit: Path | None) -> Rights:
         """Let everybody do only what the file allows; gives what it says.
 
         BadValueError if it is wrong, or if ``audit`` cannot be written. SIGHUP reads it anew.
         """
         self._audit = Audit(audit, self.log)
-        self._access = access = Access(rights, self.engine, self._audit)
+        self._access = access = Access(rights, self.engine, self._audit, self._loop.execute)
         self.engine.capabilities |= {AUTH}
         self._loop.guard = lambda address: access.guard(address).execute
 
