@@ -31,7 +31,7 @@ class Layer(NamedTuple):
 
 FACADE = "__init__"  # beanrow/__init__.py: the public names, which nothing inside imports
 LAYERS = {
-    "contrib": Layer(7, {"cli", "client", "protocol", "worker"}),
+    "contrib": Layer(7, {"cli", "client", "jobs", "protocol", "worker"}),
     FACADE: Layer(6, {"client", "protocol", "server", "worker"}),
     "cli": Layer(
         6,

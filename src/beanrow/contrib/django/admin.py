@@ -14,11 +14,11 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
-from beanrow.cli.jobs import tubes_of
 from beanrow.client.sync import Client
 from beanrow.contrib.django import app
 from beanrow.contrib.django.models import Tube
 from beanrow.errors import BadValueError, BeanstalkError, NotFoundError
+from beanrow.jobs.search import tubes_of
 from beanrow.protocol.values import MAX_UINT32, Job
 
 __all__ = ["TubeAdmin"]
