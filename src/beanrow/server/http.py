@@ -38,8 +38,8 @@ class Http:
 
     def __init__(self, loop: Loop, answer: Callable[[bytes], Iterator[bytes]]) -> None:
         self.loop = loop
-        self.answer = answer
-        self.peers = 0
+        self.answer: Callable[[bytes], Iterator[bytes]] = answer
+        self.peers: int = 0
 
     def admit(self, sock: socket.socket, _address: str) -> None:
         """Begin to listen to whoever is at the other end."""
