@@ -13,7 +13,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.engines import need
 from tests.servers import Daemon, GatewayServer, OurServer, Server, find_daemon
+
+pytest_plugins = ["pytest_beanrow"]  # the checkout's own, whatever is installed
 
 DAEMON_FIXTURES = {"daemon", "fresh_daemon", "start_daemon"}
 
@@ -100,6 +103,8 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 
     A module that says `ON_GATEWAYS_TOO = True` runs on a gateway as well.
     """
+    if request.param == "gateway":
+        need("redis")
     with KINDS[request.param]() as running:
         yield running
 

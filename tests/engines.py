@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
+import pytest
 from hiredis import Reader, pack_command
 
 START_SECONDS = 20.0
@@ -51,6 +52,14 @@ def find_engine(kind: Kind = "redis") -> str | None:
     return str(found[0]) if found else None
 
 
+def need(kind: Kind) -> None:
+    """Skip the test, or fail it where CI=true, if an engine is not installed."""
+    if find_engine(kind) is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"{kind} is not installed: make install-engines", pytrace=False)
+        pytest.skip(f"needs {kind}, which is not installed: make install-engines")
+
+
 class EngineStartError(Exception):
     """The engine ended, or did not answer, before it served a first command."""
 
@@ -72,13 +81,20 @@ class Engine:
     `flags` are the engine's own; it keeps an append-only file unless they say otherwise.
     """
 
-    def __init__(self, *flags: str, kind: Kind = "redis", cluster: bool = False) -> None:
+    def __init__(
+        self,
+        *flags: str,
+        kind: Kind = "redis",
+        cluster: bool = False,
+        password: str | None = None,
+    ) -> None:
         program = find_engine(kind)
         if program is None:
             raise EngineStartError(f"{kind} is not installed")
         self._program = program
         self._cluster = cluster
-        self._flags = flags
+        self._flags = flags if password is None else (*flags, "--requirepass", password)
+        self._password = password
         self._directory = tempfile.TemporaryDirectory()
         self.process: subprocess.Popen[bytes] | None = None
         for tries_left in reversed(range(START_TRIES)):
@@ -133,8 +149,12 @@ class Engine:
     def ask(self, *words: str | int | bytes) -> Any:
         """Send one command; what it answers, an error as a value."""
         with socket.create_connection((HOST, self.port), timeout=5) as connection:
-            connection.sendall(pack_command(words))  # type: ignore[arg-type]
             reader = Reader(notEnoughData=Ellipsis)
+            if self._password is not None:
+                connection.sendall(pack_command(("AUTH", self._password)))  # type: ignore[arg-type]
+                reader.feed(connection.recv(1 << 20))
+                assert reader.gets() == b"OK"
+            connection.sendall(pack_command(words))  # type: ignore[arg-type]
             while (reply := reader.gets()) is Ellipsis:
                 data = connection.recv(1 << 20)
                 assert data, "the engine closed the connection"

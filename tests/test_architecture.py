@@ -31,17 +31,41 @@ class Layer(NamedTuple):
 
 FACADE = "__init__"  # beanrow/__init__.py: the public names, which nothing inside imports
 LAYERS = {
+    "contrib": Layer(7, {"cli", "client", "jobs", "protocol", "worker"}),
     FACADE: Layer(6, {"client", "protocol", "server", "worker"}),
-    "cli": Layer(6, {"client", "dashboard", "journal", "observe", "protocol", "server", "worker"}),
+    "cli": Layer(
+        6,
+        {
+            "client",
+            "cluster",
+            "conform",
+            "dashboard",
+            "jobs",
+            "journal",
+            "observe",
+            "protocol",
+            "server",
+            "testing",
+            "worker",
+        },
+    ),
     "dashboard": Layer(5, {"client", "observe"}, planned=True),
-    "pytest_plugin": Layer(5, {"client", "server", "worker"}, planned=True),
-    "cluster": Layer(4, {"engine.session", "protocol", "server.backend"}, planned=True),
+    "testing": Layer(5, {"client", "engine", "protocol", "server", "worker"}),
+    "cluster": Layer(
+        4,
+        {"engine.counters", "protocol", "server.host", "server.listeners", "server.log"},
+    ),
     "server": Layer(3, {"engine", "journal", "protocol"}),
-    "observe": Layer(3, {"worker.app", "worker.events", "worker.run", "worker.task"}),
+    "observe": Layer(
+        3,
+        {"client", "protocol", "worker.app", "worker.events", "worker.run", "worker.task"},
+    ),
+    "jobs": Layer(3, {"client", "journal.lines", "protocol", "worker.letters"}),
     "worker": Layer(2, {"client", "protocol"}),
     "journal": Layer(2, {"engine", "protocol"}),
     "client": Layer(1, {"protocol"}),
     "engine": Layer(1, {"protocol"}),
+    "conform": Layer(0, set()),
     "protocol": Layer(0, set()),
 }
 SHARED = {"errors", "version"}  # importable by all, and they import nothing of beanrow
@@ -54,7 +78,7 @@ PURE_IMPORTS = {
     "sys.maxsize",  # a number; the rest of sys reaches the process and its files
 }
 PURE_FORBIDS_CALLS = {"__import__", "eval", "exec", "input", "open", "print"}
-NEEDS_EXTRAS = {"cli", "cluster", "dashboard", "observe", "pytest_plugin"}
+NEEDS_EXTRAS = {"cli", "cluster", "contrib", "dashboard", "observe"}
 
 
 class Import(NamedTuple):
@@ -189,7 +213,7 @@ def test_what_is_called_planned_is_not_there_yet() -> None:
         ("errors.py", "from beanrow.protocol.values import Job", "imports protocol"),
         ("server/server.py", "from beanrow.client import Client", "imports client"),
         ("cluster/redis.py", "from beanrow.server import local", "imports server.local"),
-        ("cluster/redis.py", "from beanrow.server.backends import x", "imports server.backends"),
+        ("cluster/redis.py", "from beanrow.server.logs import x", "imports server.logs"),
         ("observe/snapshot.py", "from beanrow.worker.slot import Slot", "imports worker.slot"),
         ("surprise.py", "", "surprise has no line"),
         ("client/sync.py", "import httpx", "not in the standard library"),
@@ -220,7 +244,7 @@ def test_a_planted_import_is_caught(tmp_path: Path, file: str, code: str, expect
         ("protocol/values.py", "from beanrow.protocol import replies"),
         ("engine/engine.py", "from beanrow import errors, protocol"),
         ("client/sync.py", "import socket, time\nfrom beanrow.version import __version__"),
-        ("cluster/redis.py", "import redis\nfrom beanrow.server.backend import Backend"),
+        ("cluster/redis.py", "import hiredis\nfrom beanrow.server.log import Log"),
         ("observe/snapshot.py", "from beanrow.worker import events"),
         ("__init__.py", "from beanrow.client import Client"),
     ],

@@ -54,7 +54,7 @@ class GatewayTwin(Engine):
         for tube in tubes:
             while tube.waiting and (best := self._best(session := next(iter(tube.waiting)))):
                 self._stop_waiting(session)
-                self._say(session, self._hand(self._take(best), session, now))
+                self._say(session, self._hand(self._take(best, now), session, now))
 
     def close(self, session: Session, now: int) -> None:
         with self._all_at_once(now):

@@ -17,15 +17,22 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from beanrow.cluster.figures import Facts, Figures, referenced, server_stats, tube_stats
-from beanrow.cluster.layout import job_stats
+from beanrow.cluster.layout import Given, job_stats
 from beanrow.cluster.membership import Event, Membership
 from beanrow.cluster.session import DEFAULT_TUBE, Listing, References, Session
-from beanrow.cluster.store import Head, Nothing, OutcomeUnknown, Store, Taken
+from beanrow.cluster.store import Head, Nothing, OutcomeUnknown, Store
 from beanrow.cluster.waiting import Board, Waiter
 from beanrow.engine.counters import HostFacts
 from beanrow.errors import StoreError
 from beanrow.protocol import replies, requests
-from beanrow.protocol.capabilities import CAPABILITIES
+from beanrow.protocol.capabilities import (
+    JOBS_WITH_TUBE,
+    LIST_JOBS,
+    MORE_STATS,
+    PUT_IN_TUBE,
+    PUT_UNIQUE,
+    TRUNCATE,
+)
 from beanrow.protocol.listing import ListedJob, write_page
 from beanrow.protocol.stats import write_list
 
@@ -41,6 +48,9 @@ _FRESH_SECONDS = 1.0
 _RETRY_SECONDS = 1.0
 _LONGEST_SECONDS = 3600.0
 """Of an alarm: a ttr may be 136 years."""
+_CAPABILITIES = frozenset(
+    {JOBS_WITH_TUBE, LIST_JOBS, MORE_STATS, PUT_IN_TUBE, PUT_UNIQUE, TRUNCATE}
+)
 _COUNTED = {"put": requests.PutUnterminated, "pause-tube": requests.PauseTube}
 """Which count a malformed line moves all the same."""
 
@@ -117,6 +127,11 @@ class Backend:
             requests.PutUnique: self._put_unique,
             requests.Truncate: self._truncate,
             requests.ListJobs: self._list_jobs,
+            requests.ListTimes: self._unknown,
+            requests.ListLeases: self._unknown,
+            requests.ListClients: self._unknown,
+            requests.ListSlow: self._unknown,
+            requests.ClientName: self._unknown,
             requests.BadFormat: self._bad_format,
             requests.UnknownCommand: self._unknown,
         }
@@ -361,12 +376,14 @@ class Backend:
         if isinstance(found, Nothing):
             self._expect(partition, found.patience)
             return None
-        return self._hold(session, found)
+        return self._hold(session, found.job)
 
-    def _hold(self, session: Session, job: Taken) -> bytes:
+    def _hold(self, session: Session, job: Given) -> bytes:
         """Note a lease; it ended earlier by the engine's clock than by ours."""
         session.held[job.id] = self._loop.time() + job.ttr
         self._expect(self.store.layout.of_job(job.id), job.ttr * 1000)
+        if session.words and JOBS_WITH_TUBE in session.words:
+            return replies.reserved_in(job.tube, job.id, job.body)
         return replies.reserved(job.id, job.body)
 
     async def _reserve_job(self, session: Session, request: requests.ReserveJob) -> bytes:
@@ -512,12 +529,10 @@ class Backend:
     # -- looking ------------------------------------------------------------------
 
     async def _peek(self, session: Session, request: requests.Peek) -> bytes:
-        body = await self.store.peek(request.id)
-        return replies.NOT_FOUND if body is None else replies.found(request.id, body)
+        return _found(await self.store.peek(request.id), session)
 
     async def _peek_first(self, session: Session, kind: str) -> bytes:
-        found = await self.store.peek_first(session.used, kind)
-        return replies.NOT_FOUND if found is None else replies.found(*found)
+        return _found(await self.store.peek_first(session.used, kind), session)
 
     async def _peek_ready(self, session: Session, request: requests.PeekReady) -> bytes:
         return await self._peek_first(session, "r")
@@ -595,6 +610,7 @@ class Backend:
             max_job_size=self.max_job_size,
             uptime=int(self._loop.time() - self._started),
             draining=self.is_draining,
+            more=MORE_STATS in session.words,
         )
         return replies.ok(stats.write())
 
@@ -654,8 +670,8 @@ class Backend:
     # -- lines that are no command of ours ----------------------------------------
 
     def _capabilities(self, session: Session, request: requests.Capabilities) -> bytes:
-        session.words |= CAPABILITIES.intersection(request.words)
-        return replies.ok(write_list(sorted(CAPABILITIES)))
+        session.words |= _CAPABILITIES.intersection(request.words)
+        return replies.ok(write_list(sorted(_CAPABILITIES)))
 
     def _bad_format(self, session: Session, request: requests.BadFormat) -> bytes:
         if request.counted:
@@ -664,3 +680,11 @@ class Backend:
 
     def _unknown(self, session: Session, request: requests.Request) -> bytes:
         return replies.UNKNOWN_COMMAND
+
+
+def _found(job: Given | None, session: Session) -> bytes:
+    if job is None:
+        return replies.NOT_FOUND
+    if JOBS_WITH_TUBE in session.words:
+        return replies.found_in(job.tube, job.id, job.body)
+    return replies.found(job.id, job.body)

@@ -135,8 +135,12 @@ def server_stats(
     max_job_size: int,
     uptime: int,
     draining: bool,
+    more: bool,
 ) -> ServerStats:
-    """Make the figures of ``stats``; ``before`` are those of gateways that are gone."""
+    """Make the figures of ``stats``; ``before`` are those of gateways that are gone.
+
+    ``more``: the promise that is in force, too.
+    """
     counts, gauges = Counter(before), Counter[str]()
     for facts in everybody:
         counts.update(facts.counts)
@@ -149,6 +153,9 @@ def server_stats(
             if any(figures[1:]):
                 tubes.add(name)
     urgent, ready, reserved, delayed, buried = states
+    of_host = host._asdict()
+    if not more:
+        del of_host["store"], of_host["promise"]
     commands: dict[str, Any] = {key: counts[key] for key in _COUNTED}
     return ServerStats(
         current_jobs_urgent=urgent,
@@ -168,7 +175,7 @@ def server_stats(
         total_connections=counts["total_connections"],
         uptime=uptime,
         draining=draining,
-        **host._asdict(),
+        **of_host,
     )
 
 

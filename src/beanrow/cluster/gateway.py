@@ -19,6 +19,7 @@ from beanrow.cluster.link import Link
 from beanrow.cluster.membership import Event
 from beanrow.cluster.redis import RedisStore
 from beanrow.cluster.safety import find_dangers, refuse_dangers
+from beanrow.engine.counters import HostFacts
 from beanrow.errors import StoreError
 from beanrow.server.host import host_facts
 from beanrow.server.log import Level, Log
@@ -49,15 +50,19 @@ class Gateway:
         self._loop = asyncio.get_running_loop()
         self._links: dict[Link, asyncio.Task[None]] = {}
         self._stopping = asyncio.Event()
-        server_id = secrets.token_hex(8)
+        self._facts = host_facts(secrets.token_hex(8))
         self.backend = Backend(
             store,
             name=f"{os.uname().nodename}:{os.getpid()}",
             max_job_size=max_job_size,
-            host=host_facts(server_id),
+            host=self._host_facts,
             told=self._tell,
             fault=self._report,
         )
+
+    def _host_facts(self) -> HostFacts:
+        ack = self._store.address.ack
+        return self._facts()._replace(store="redis", promise="replicated" if ack else "master")
 
     async def check(self, accepted: Collection[str]) -> None:
         """See that the store keeps what is acknowledged; StoreError if not, and not accepted."""

@@ -17,16 +17,19 @@ from beanrow.protocol.stats import JobStats
 
 __all__ = [
     "LAYOUT",
+    "Given",
     "Layout",
     "Record",
-    "body_of",
     "head_size",
     "job_stats",
+    "read_given",
     "read_record",
     "slot_of",
 ]
 
 _SLOTS = 16384
+_FIRST_TAG = b"460"
+"""Of the first partition, whatever the layout: the layout itself is noted there."""
 _ID_UNITS = 10_000
 """Of time in a second that ids follow: 53 bits last for more than a hundred years."""
 
@@ -47,7 +50,7 @@ class Layout:
         self.id_units = id_units
         self.words = f"1 partitions={partitions} id-units={id_units}"
         width = _SLOTS // partitions
-        tags: dict[int, bytes] = {}
+        tags = {0: _FIRST_TAG}
         number = 0
         while len(tags) < partitions:
             tag = b"%d" % number
@@ -99,10 +102,20 @@ def read_record(raw: bytes) -> Record:
     return Record._make((_STATES[fields[0]], *fields[1:11], tube, raw[names + of_key :]))
 
 
-def body_of(raw: bytes) -> tuple[int, bytes]:
-    """Give the ttr and the body of a job: all that a reserve needs of it."""
+class Given(NamedTuple):
+    """What a client is given of a job. ``ttr`` in seconds."""
+
+    id: int
+    tube: str
+    ttr: int
+    body: bytes
+
+
+def read_given(job_id: bytes, raw: bytes) -> Given:
+    """Read what a client is given: a third of the time of all of it."""
+    tube = raw[_HEAD.size : _HEAD.size + raw[_HEAD.size - 2]].decode()
     ttr = int.from_bytes(raw[9:13], "big")
-    return ttr, raw[head_size(raw) :]
+    return Given(int.from_bytes(job_id, "big"), tube, ttr, raw[head_size(raw) :])
 
 
 def head_size(raw: bytes) -> int:

@@ -12,7 +12,15 @@ from typing import Any
 
 from beanrow.cluster.address import StoreAddress
 from beanrow.cluster.lane import Word, pack
-from beanrow.cluster.layout import LAYOUT, Layout, Record, body_of, head_size, read_record
+from beanrow.cluster.layout import (
+    LAYOUT,
+    Given,
+    Layout,
+    Record,
+    head_size,
+    read_given,
+    read_record,
+)
 from beanrow.cluster.shards import Shards
 from beanrow.cluster.store import Beat, Gateway, Head, Nothing, Overview, Taken, TubeFigures
 from beanrow.errors import StoreError
@@ -90,8 +98,7 @@ class RedisStore:
         if len(reply) == 1:
             return Nothing(_patience(reply[0]))
         job_id, raw, more = reply
-        ttr, body = body_of(raw)
-        return Taken(_number(job_id), body, ttr, bool(more))
+        return Taken(read_given(job_id, raw), bool(more))
 
     async def heads(
         self, partition: int, tubes: Sequence[str], gateway: int | None
@@ -106,13 +113,10 @@ class RedisStore:
         ]
         return _patience(reply[0]), found
 
-    async def reserve_job(self, job_id: int, owner: bytes) -> Taken | None:
+    async def reserve_job(self, job_id: int, owner: bytes) -> Given | None:
         """Reserve this job unless it is reserved."""
         raw = await self._of_job(job_id, "reserve_job", owner)
-        if raw is None:
-            return None
-        ttr, body = body_of(raw)
-        return Taken(job_id, body, ttr, more=False)
+        return None if raw is None else read_given(_id(job_id), raw)
 
     async def delete(self, job_id: int, owner: bytes) -> bool | str:
         """Delete a job; the name of its tube instead of True if that has no job now."""
@@ -152,18 +156,18 @@ class RedisStore:
 
     # -- looking ------------------------------------------------------------------
 
-    async def peek(self, job_id: int) -> bytes | None:
-        """Give the body of a job."""
+    async def peek(self, job_id: int) -> Given | None:
+        """Give a job."""
         partition = self.layout.of_job(job_id)
         get = pack(b"GET", self.layout.bases[partition] + b"j:" + _id(job_id))
         raw = await self.shards.send(partition, get, repeatable=True)
-        return None if raw is None else body_of(raw)[1]
+        return None if raw is None else read_given(_id(job_id), raw)
 
-    async def peek_first(self, tube: str, kind: str) -> tuple[int, bytes] | None:
-        """Give id and body of the first job of a kind: "r", "d" or "b"."""
+    async def peek_first(self, tube: str, kind: str) -> Given | None:
+        """Give the first job of a kind: "r", "d" or "b"."""
         partition = self.layout.of_tube(tube)
         found = await self._call(partition, "peek", [kind, tube], repeatable=True)
-        return None if found is None else (_number(found[0]), body_of(found[1])[1])
+        return None if found is None else read_given(*found)
 
     async def look(self, job_id: int) -> tuple[Record, int] | None:
         """Give a job without its body, and the engine's time."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from beanrow.cluster.layout import Layout, Record
+from beanrow.cluster.layout import Given, Layout, Record
 from beanrow.errors import StoreError
 from beanrow.protocol.requests import Put, PutUnique
 
@@ -44,11 +44,9 @@ class OutOfRoom(StoreError):
 
 
 class Taken(NamedTuple):
-    """A job that was reserved. ``ttr`` in seconds; ``more`` tells of other ready jobs beside it."""
+    """A job that was reserved; ``more`` tells of other ready jobs in its tube."""
 
-    id: int
-    body: bytes
-    ttr: int
+    job: Given
     more: bool
 
 
@@ -134,7 +132,7 @@ class Store(Protocol):
     ) -> Awaitable[tuple[int | None, list[Head]]]:
         """Give the patience of a partition and the first jobs of tubes; it waits for the others."""
 
-    def reserve_job(self, job_id: int, owner: bytes) -> Awaitable[Taken | None]:
+    def reserve_job(self, job_id: int, owner: bytes) -> Awaitable[Given | None]:
         """Reserve this job unless it is reserved."""
 
     def delete(self, job_id: int, owner: bytes) -> Awaitable[bool | str]:
@@ -163,11 +161,11 @@ class Store(Protocol):
 
     # -- looking ------------------------------------------------------------------
 
-    def peek(self, job_id: int) -> Awaitable[bytes | None]:
-        """Give the body of a job."""
+    def peek(self, job_id: int) -> Awaitable[Given | None]:
+        """Give a job."""
 
-    def peek_first(self, tube: str, kind: str) -> Awaitable[tuple[int, bytes] | None]:
-        """Give id and body of the first job of a kind: "r", "d" or "b"."""
+    def peek_first(self, tube: str, kind: str) -> Awaitable[Given | None]:
+        """Give the first job of a kind: "r", "d" or "b"."""
 
     def look(self, job_id: int) -> Awaitable[tuple[Record, int] | None]:
         """Give a job without its body, and the engine's time."""
