@@ -11,7 +11,7 @@ import contextlib
 import itertools
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from beanrow.protocol.replies import ReplyStream
 from tests.servers import GatewayServer
@@ -99,9 +99,10 @@ class Ledger:
             self.put_at[number] = time.monotonic(), tube
         connection.close()
 
-    async def work(self) -> None:
-        """Reserve and delete jobs until the queue has been empty for long."""
-        watch = b"".join(b"watch ledger-%d\r\n" % tube for tube in random.sample(range(TUBES), 8))
+    async def work(self, tubes: Iterable[int]) -> None:
+        """Reserve and delete jobs of some tubes until the queue has been empty for long."""
+        watch = b"".join(b"watch ledger-%d\r\n" % (tube % TUBES) for tube in tubes)
+        watch += b"ignore default\r\n"
         connection = None
         while self._producing or time.monotonic() - self._heard_at < _QUIET_SECONDS:
             try:
@@ -160,8 +161,10 @@ class Ledger:
         async with asyncio.TaskGroup() as group:
             for _ in range(producers):
                 group.create_task(self.produce())
-            for _ in range(workers):
-                group.create_task(self.work())
+            share = TUBES // workers
+            for number in range(workers):  # every tube has a worker, some have two
+                tubes = range(number * share, (number + 1) * share + 1)
+                group.create_task(self.work(tubes))
             for at, call in fault:
                 await self._reach(at)
                 await asyncio.to_thread(call)  # type: ignore[arg-type]
