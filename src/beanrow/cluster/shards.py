@@ -88,6 +88,10 @@ class Shards:
         """Give the nodes that have partitions now."""
         return list(dict.fromkeys(node for node in self._where if node is not None))
 
+    def partitions_of(self, node: Node) -> list[int]:
+        """Give the partitions that a node has."""
+        return [partition for partition, one in enumerate(self._where) if one is node]
+
     def listen(self, channel: bytes) -> None:
         """Hear what is said on this channel of each partition from now on."""
         self._channel = channel
