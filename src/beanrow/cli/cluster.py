@@ -20,7 +20,7 @@ _WRONG = 1
 
 def needs_extra(missing: ModuleNotFoundError) -> click.UsageError:
     """Say which extra brings what is missing; raises anything that is no part of it."""
-    if missing.name != "hiredis":
+    if missing.name not in ("hiredis", "uvloop"):
         raise missing
     return click.UsageError("this needs the extra 'cluster': pip install 'beanrow[cluster]'")
 

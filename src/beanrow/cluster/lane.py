@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from hiredis import Reader, ReplyError, pack_command
 
@@ -83,7 +83,7 @@ class Lane(asyncio.Protocol):
         )
         self._loop = asyncio.get_running_loop()
         self._reader = Reader(notEnoughData=Ellipsis)
-        self._transport: asyncio.Transport | None = None
+        self._transport: asyncio.WriteTransport | None = None
         self._unsent: list[Call] = []
         self._unanswered: deque[Call | None] = deque()  # None: the reply to a WAIT
         self._kept: list[tuple[Call, Any]] = []  # answered, but not yet known to replicas
@@ -93,8 +93,7 @@ class Lane(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.WriteTransport, transport)
         self.is_open = True
 
     def send(self, call: Call) -> None:
