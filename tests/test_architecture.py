@@ -32,7 +32,10 @@ class Layer(NamedTuple):
 FACADE = "__init__"  # beanrow/__init__.py: the public names, which nothing inside imports
 LAYERS = {
     FACADE: Layer(6, {"client", "protocol", "server", "worker"}),
-    "cli": Layer(6, {"client", "dashboard", "journal", "observe", "protocol", "server", "worker"}),
+    "cli": Layer(
+        6,
+        {"client", "dashboard", "jobs", "journal", "observe", "protocol", "server", "worker"},
+    ),
     "dashboard": Layer(5, {"client", "observe"}, planned=True),
     "pytest_plugin": Layer(5, {"client", "server", "worker"}, planned=True),
     "cluster": Layer(4, {"engine.session", "protocol", "server.backend"}, planned=True),
@@ -41,6 +44,7 @@ LAYERS = {
         3,
         {"client", "protocol", "worker.app", "worker.events", "worker.run", "worker.task"},
     ),
+    "jobs": Layer(3, {"client", "journal.lines", "protocol", "worker.letters"}),
     "worker": Layer(2, {"client", "protocol"}),
     "journal": Layer(2, {"engine", "protocol"}),
     "client": Layer(1, {"protocol"}),

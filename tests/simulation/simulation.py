@@ -318,7 +318,7 @@ class Simulation:
         return self._random.choice([1, 2, 1000])
 
     def _words(self) -> tuple[str, ...]:
-        return tuple(self._random.sample(sorted(CAPABILITIES), 4))
+        return tuple(self._random.sample(sorted(CAPABILITIES), len(CAPABILITIES) // 2))
 
     def _bound(self) -> int:
         return self._random.choice([0, 1, 2, 2**32 - 1])

@@ -37,7 +37,7 @@ class State:
     __slots__ = ("asks", "held", "lost", "used", "watched")
 
     def __init__(self) -> None:
-        self.used = DEFAULT_TUBE
+        self.used: str = DEFAULT_TUBE
         self.watched: tuple[str, ...] = (DEFAULT_TUBE,)
         self.asks = False
         self.held: dict[int, object] = {}

@@ -83,10 +83,18 @@ class Counters:
     )
 
     def __init__(self) -> None:
-        self.urgent = self.reserved = self.delayed = self.buried = 0
-        self.refused_puts = self.repeated_puts = self.job_timeouts = 0
-        self.connections = self.total_connections = 0
-        self.producers = self.workers = self.waiting = 0
+        self.urgent: int = 0
+        self.reserved: int = 0
+        self.delayed: int = 0
+        self.buried: int = 0
+        self.refused_puts: int = 0
+        self.repeated_puts: int = 0
+        self.job_timeouts: int = 0
+        self.connections: int = 0
+        self.total_connections: int = 0
+        self.producers: int = 0
+        self.workers: int = 0
+        self.waiting: int = 0
         kinds = requests.Request.__args__
         self.requests: dict[type, int] = dict.fromkeys(kinds, 0)
 

@@ -54,18 +54,22 @@ class Job:
     def __init__(
         self, id: int, tube: Tube, priority: int, delay: int, ttr: int, body: bytes, created: int
     ) -> None:
-        self.id = id
-        self.tube = tube
-        self.priority = priority
-        self.delay = delay
-        self.ttr = ttr
-        self.body = body
-        self.created = created
+        self.id: int = id
+        self.tube: Tube = tube
+        self.priority: int = priority
+        self.delay: int = delay
+        self.ttr: int = ttr
+        self.body: bytes = body
+        self.created: int = created
         self.state: State = READY
-        self.deadline = 0
-        self.file = 0
+        self.deadline: int = 0
+        self.file: int = 0
         self.holder: Session | None = None
-        self.reserves = self.timeouts = self.releases = self.buries = self.kicks = 0
+        self.reserves: int = 0
+        self.timeouts: int = 0
+        self.releases: int = 0
+        self.buries: int = 0
+        self.kicks: int = 0
 
     def __repr__(self) -> str:
         return f"<job {self.id}, {self.state}, priority {self.priority}, in {self.tube.name}>"

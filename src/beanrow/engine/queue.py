@@ -38,9 +38,9 @@ class Queue:
         self.tubes: dict[str, Tube] = {}
         self.tube_order: list[Tube] = []
         self.sessions: dict[int, Session] = {}
-        self.counters = Counters()
+        self.counters: Counters = Counters()
         self._timers = Timers()
-        self.keys = Keys(self._timers)
+        self.keys: Keys = Keys(self._timers)
         self._key_of_job = self.keys.of_job
         self._burials = 0
         self._default = self._tube("default")

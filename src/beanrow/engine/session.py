@@ -41,19 +41,20 @@ class Session:
     )
 
     def __init__(self, tube: Tube, number: int) -> None:
-        self.number = number
-        self.peer = self.name = ""
-        self.used = tube
-        self.watched = [tube]
+        self.number: int = number
+        self.peer: str = ""
+        self.name: str = ""
+        self.used: Tube = tube
+        self.watched: list[Tube] = [tube]
         self.held: dict[int, Job] = {}  # in the order of their reservation
-        self.soonest = NEVER  # no held job's ttr ends before this; it may be too early
-        self.waiting = False
-        self.wait_until = NEVER
-        self.alarm = NEVER
-        self.is_producer = False
-        self.is_worker = False
-        self.half_closed = False
-        self.closing = False
+        self.soonest: int = NEVER  # no held job's ttr ends before this; it may be too early
+        self.waiting: bool = False
+        self.wait_until: int = NEVER
+        self.alarm: int = NEVER
+        self.is_producer: bool = False
+        self.is_worker: bool = False
+        self.half_closed: bool = False
+        self.closing: bool = False
         self.replies: list[bytes] = []
         self.words: frozenset[str] = frozenset()
         self.owner: object | None = None

@@ -21,7 +21,7 @@ from beanrow.engine.session import Session
 from beanrow.protocol import replies, requests
 from beanrow.server.audit import Audit
 from beanrow.server.connection import Execute
-from beanrow.server.rights import RULES, Principal, Rule, Where, digest, read_rights
+from beanrow.server.rights import RULES, Principal, Rights, Rule, Where, digest, read_rights
 from beanrow.server.slow import word_of
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Access:
         self.engine = engine
         self.execute = execute or engine.execute
         self.audit = audit
-        self.rights = read_rights(path)
+        self.rights: Rights = read_rights(path)
         self._guards: WeakSet[Guard] = WeakSet()
 
     def guard(self, peer: str, certificate: tuple[str, ...] = ()) -> Guard:
@@ -92,7 +92,7 @@ class Guard:
         self._digest = ""  # of its token, once it has shown one that is known
         self._refused: set[tuple[str, str]] = set()
         self._session: Session | None = None
-        self.peer = peer
+        self.peer: str = peer
         self._principal = self._who()
         if certificate:
             self._tell("connected")

@@ -128,12 +128,14 @@ class Loop:
     ) -> None:
         self.engine = engine
         self._journal = journal
-        self.now = clock()
-        self.poller = _Poller()
+        self.now: int = clock()
+        self.poller: _Poller = _Poller()
         self.unfinished: list[Step] = []
-        self.log = log or Log()
+        self.log: Log = log or Log()
         self.arriving = 0  # connections of which is not yet known who speaks there
-        self.refused_connections = self.slow_connections = self.idle_connections = 0
+        self.refused_connections: int = 0
+        self.slow_connections: int = 0
+        self.idle_connections: int = 0
         self._limits = limits
         self._clock = clock
         self._handlers: dict[int, Callable[[int], None]] = {}

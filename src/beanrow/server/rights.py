@@ -140,7 +140,7 @@ class Rights:
     """Everybody that the file names, ``by_token`` by the digests of their tokens."""
 
     def __init__(self) -> None:
-        self.anonymous = Principal(_ANONYMOUS, {"put": (), "take": (), "admin": ()})
+        self.anonymous: Principal = Principal(_ANONYMOUS, {"put": (), "take": (), "admin": ()})
         self.by_token: dict[str, Principal] = {}
         self.by_certificate: dict[str, Principal] = {}
 

@@ -104,7 +104,7 @@ class Server:
     ) -> None:
         clock = wall_clock()
         self._host = host = _host_facts(secrets.token_hex(8), segment, data, self._journal)
-        self.log = log or Log()
+        self.log: Log = log or Log()
         self._notifier = notifier or Notifier({}, 0)
         self._audit = Audit(None, self.log)
         self._access: Access | None = None
