@@ -28,6 +28,7 @@ demo: $(VENV)/.demo-installed ## see it work: 2,000 pages fetched by 4 workers (
 test: lint types pytest ## lint, mypy --strict and the tests, under 5 minutes
 
 test-long: $(VENV)/.test-installed $(VENV)/.release-installed try-install-daemon ## the tests that take minutes: long loops and histories
+	@$(MAKE) --no-print-directory install-php || true
 	$(PY) -m pytest -m long --timeout 1800
 
 bench: $(VENV)/.bench-installed install-daemon install-compiler ## client and server side by side with others
@@ -68,6 +69,12 @@ release: ## the checklist of a release: what a machine can check, then what is l
 
 install-daemon: ## the real beanstalkd, by apt when root
 	@tools/apt_install.sh beanstalkd beanstalkd
+
+.PHONY: install-php
+install-php: # Laravel's queue and Symfony Messenger themselves, for the tests of their formats
+	@[ -e /usr/share/php/Symfony/Component/PropertyAccess/autoload.php ] || \
+		tools/apt_install.sh "PHP with Laravel's queue" php-cli php-xml php-illuminate-queue \
+		php-pda-pheanstalk php-symfony-beanstalkd-messenger php-symfony-serializer php-symfony-property-access
 
 # Without the daemon the tests still run; those that need it say that they were skipped, and why.
 .PHONY: try-install-daemon

@@ -31,13 +31,25 @@ class Layer(NamedTuple):
 
 FACADE = "__init__"  # beanrow/__init__.py: the public names, which nothing inside imports
 LAYERS = {
+    "contrib": Layer(7, {"cli", "client", "jobs", "protocol", "worker"}),
     FACADE: Layer(6, {"client", "protocol", "server", "worker"}),
     "cli": Layer(
         6,
-        {"client", "dashboard", "jobs", "journal", "observe", "protocol", "server", "worker"},
+        {
+            "client",
+            "conform",
+            "dashboard",
+            "jobs",
+            "journal",
+            "observe",
+            "protocol",
+            "server",
+            "testing",
+            "worker",
+        },
     ),
     "dashboard": Layer(5, {"client", "observe"}, planned=True),
-    "pytest_plugin": Layer(5, {"client", "server", "worker"}, planned=True),
+    "testing": Layer(5, {"client", "engine", "protocol", "server", "worker"}),
     "cluster": Layer(4, {"engine.session", "protocol", "server.backend"}, planned=True),
     "server": Layer(3, {"engine", "journal", "protocol"}),
     "observe": Layer(
@@ -49,6 +61,7 @@ LAYERS = {
     "journal": Layer(2, {"engine", "protocol"}),
     "client": Layer(1, {"protocol"}),
     "engine": Layer(1, {"protocol"}),
+    "conform": Layer(0, set()),
     "protocol": Layer(0, set()),
 }
 SHARED = {"errors", "version"}  # importable by all, and they import nothing of beanrow
@@ -61,7 +74,7 @@ PURE_IMPORTS = {
     "sys.maxsize",  # a number; the rest of sys reaches the process and its files
 }
 PURE_FORBIDS_CALLS = {"__import__", "eval", "exec", "input", "open", "print"}
-NEEDS_EXTRAS = {"cli", "cluster", "dashboard", "observe", "pytest_plugin"}
+NEEDS_EXTRAS = {"cli", "cluster", "contrib", "dashboard", "observe"}
 
 
 class Import(NamedTuple):

@@ -75,6 +75,7 @@ class _Target:
         if error != self.error:  # once, however long it lasts
             self.error = error
             sys.stderr.write(f"beanrow: {error}\n")
+            sys.stderr.flush()
 
     def close(self) -> None:
         self._thread.submit(self._client.close)
