@@ -45,10 +45,12 @@ LAYERS = {
             "protocol",
             "server",
             "testing",
+            "top",
             "worker",
         },
     ),
     "dashboard": Layer(5, {"client", "observe"}, planned=True),
+    "top": Layer(5, {"client", "observe", "protocol"}),
     "testing": Layer(5, {"client", "engine", "protocol", "server", "worker"}),
     "cluster": Layer(4, {"engine.session", "protocol", "server.backend"}, planned=True),
     "server": Layer(3, {"engine", "journal", "protocol"}),
@@ -74,7 +76,7 @@ PURE_IMPORTS = {
     "sys.maxsize",  # a number; the rest of sys reaches the process and its files
 }
 PURE_FORBIDS_CALLS = {"__import__", "eval", "exec", "input", "open", "print"}
-NEEDS_EXTRAS = {"cli", "cluster", "contrib", "dashboard", "observe"}
+NEEDS_EXTRAS = {"cli", "cluster", "contrib", "dashboard", "observe", "top"}
 
 
 class Import(NamedTuple):
