@@ -68,8 +68,8 @@ SHARED = {"errors", "version"}  # importable by all, and they import nothing of 
 PURE = {"protocol", "engine", *SHARED}
 # What pure code may import. Each line is safe as a whole: no socket, clock, thread, random source.
 PURE_IMPORTS = {
-    *("__future__", "abc", "bisect", "collections", "dataclasses", "enum", "functools"),
-    *("heapq", "itertools", "json", "math", "operator", "re", "struct", "types", "typing"),
+    *("__future__", "abc", "bisect", "collections", "dataclasses", "enum", "functools", "typing"),
+    *("array", "heapq", "itertools", "json", "math", "operator", "re", "struct", "types"),
     "datetime.timedelta",  # a duration; the rest of datetime can ask what time it is
     "sys.maxsize",  # a number; the rest of sys reaches the process and its files
 }

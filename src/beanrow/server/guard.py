@@ -128,7 +128,7 @@ class Guard:
             return (request.tube,)
         if where == "named or used":
             return (request.tube or session.used.name,)
-        job = self._engine.jobs.get(request.id)
+        job = self._engine.jobs.find(request.id)
         return () if job is None else (job.tube.name,)
 
     def _auth(self, session: Session, request: requests.Request) -> bytes:
