@@ -51,6 +51,8 @@ HALVES: list[tuple[Command[Any], Request]] = [
     ),
     (extensions.list_jobs("a", "ready", 7, 9), requests.ListJobs("a", "ready", 7, 9)),
     (extensions.truncate("a"), requests.Truncate("a")),
+    (extensions.session(5), requests.Session(5)),
+    (extensions.resume("0a1b"), requests.Resume("0a1b")),
 ]
 NO_COMMAND = {
     requests.Auth,  # a client says it as it connects: protocol/authentication.py
@@ -92,6 +94,7 @@ def test_every_reply_of_the_engine_is_understood_by_its_command() -> None:
     """A history of every command: each reply is a value or an error of its own, never bad."""
     pick = random.Random(7)
     engine = Engine(0, max_job_size=8)
+    engine.offer_sessions(lambda: f"t{pick.randrange(5)}")
     connections = [Connection(engine) for _ in range(3)]
     for connection in connections:
         connection.receive(extensions.capabilities(*CAPABILITIES).request, 0)
@@ -137,6 +140,7 @@ def test_every_reply_of_the_engine_is_understood_by_its_command() -> None:
         "reserve-job",
         "truncate",
         "list-jobs",
+        "resume",
     ):
         assert len(understood[name]) == 2, (name, understood[name])
     assert understood["ignore"] == {b"WATCHING", b"NOT_IGNORED"}
@@ -176,6 +180,8 @@ def some_command(pick: random.Random, engine: Engine) -> Command[Any]:
             extensions.put_unique(tube, b"z" * pick.choice([0, 9]), pick.choice([0, 5]), 1, 0, 60),
             extensions.list_jobs(pick.choice([tube, "nowhere"]), "ready"),
             extensions.truncate(pick.choice([tube, "nowhere"])),
+            extensions.session(9),
+            extensions.resume(f"t{pick.randrange(6)}"),
         ]
     )
 

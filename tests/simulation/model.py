@@ -71,6 +71,14 @@ class ModelKey:
 
 
 @dataclass
+class Absent:
+    """A session whose connection is gone; its number goes on being the holder of its jobs."""
+
+    grace: int
+    until: int
+
+
+@dataclass
 class ModelPeer:
     used: str = "default"
     watched: list[str] = field(default_factory=lambda: ["default"])
@@ -80,6 +88,8 @@ class ModelPeer:
     producer: bool = False
     worker: bool = False
     words: set[str] = field(default_factory=set)
+    token: str = ""
+    grace: int = 0
     said: list[bytes] = field(default_factory=list)
 
 
@@ -96,6 +106,9 @@ class Model:
         self.tubes = [ModelTube("default")]
         self.peers: dict[int, ModelPeer] = {}
         self.keys: dict[tuple[str, str], ModelKey] = {}  # also those that are free again
+        self.tokens: dict[str, int] = {}  # by whom they are held, there or absent
+        self.absent: dict[int, Absent] = {}
+        self.tokens_drawn = 0
         self.ids_used = 0
         self.job_timeouts = 0
         self.total_jobs = 0
@@ -206,6 +219,9 @@ class Model:
                 ends += [] if peer.wait_until is None else [peer.wait_until]
             if ends:
                 times["peer", number] = min(ends)
+        for number, absent in self.absent.items():
+            ends = [job.deadline for job in self.held_by(number)]
+            times["peer", number] = min([*ends, absent.until])
         for tube in self.tubes:
             ends = [job.deadline for job in self.jobs_of(tube.name, "delayed")]
             ends += [tube.paused_until] if tube.paused_until else []
@@ -221,7 +237,7 @@ class Model:
             self.wake_tube(str(which), now)
 
     def wake_peer(self, number: int, now: int) -> None:
-        peer = self.peers[number]
+        peer = self.peers.get(number, ModelPeer())
         if peer.waits_since and self.in_last_second(number, now):
             self.answer(number, replies.DEADLINE_SOON)
         over = [job for job in self.held_by(number) if job.deadline <= now]
@@ -231,6 +247,15 @@ class Model:
             self.into(job, "ready", now)
         if peer.waits_since and peer.wait_until is not None and peer.wait_until <= now:
             self.answer(number, replies.TIMED_OUT)
+        if number in self.absent and self.absent[number].until <= now:
+            self.give_back(number, now)
+
+    def give_back(self, number: int, now: int) -> None:
+        """Make all jobs of a session ready, and end it."""
+        for job in self.held_by(number):
+            self.into(job, "ready", now)
+        self.absent.pop(number, None)
+        self.tokens = {token: one for token, one in self.tokens.items() if one != number}
 
     def wake_tube(self, name: str, now: int) -> None:
         tube = self.tube(name)
@@ -250,10 +275,11 @@ class Model:
         self.total_connections += 1
 
     def close(self, number: int, now: int) -> None:
-        held = self.held_by(number)
         peer = self.peers.pop(number)
-        for job in held:
-            self.into(job, "ready", now)
+        if peer.token and self.held_by(number):
+            self.absent[number] = Absent(peer.grace, now + peer.grace * SECOND)
+        else:
+            self.give_back(number, now)
         for name in (peer.used, *peer.watched):
             self.drop_tube(name)
 
@@ -489,6 +515,32 @@ class Model:
         peer.words |= CAPABILITIES.intersection(request.words)
         return replies.ok(write_list(sorted(CAPABILITIES)))
 
+    def session(self, number: int, peer: ModelPeer, request: requests.Session, now: int) -> bytes:
+        if not peer.token:
+            self.tokens_drawn += 1
+            peer.token = f"t{self.tokens_drawn}"
+            self.tokens[peer.token] = number
+        peer.grace = request.grace
+        return replies.session(peer.token)
+
+    def resume(self, number: int, peer: ModelPeer, request: requests.Resume, now: int) -> bytes:
+        other = self.tokens.get(request.token)
+        if other is None:
+            return replies.NOT_FOUND
+        jobs = self.held_by(other)
+        if other != number:
+            self.tokens.pop(peer.token, None)
+            self.tokens[request.token], peer.token = number, request.token
+            for job in jobs:
+                job.holder, job.since = number, self.serial()
+            if other in self.absent:
+                peer.grace = self.absent.pop(other).grace
+            else:
+                peer.grace = self.peers[other].grace
+                self.peers[other].token = ""
+                self.answer(other, b"")
+        return replies.resumed(len(jobs), write_list(str(job.id) for job in jobs))
+
     def stats(self, number: int, peer: ModelPeer, request: object, now: int) -> bytes:
         peers = self.peers.values()
         commands: dict[str, Any] = {
@@ -573,8 +625,10 @@ class Model:
     def list_tube_used(self, number: int, peer: ModelPeer, *_: object) -> bytes:
         return replies.using(peer.used)
 
-    def quit(self, *_: object) -> None:
+    def quit(self, number: int, peer: ModelPeer, *_: object) -> None:
         """The driver closes the peer."""
+        self.tokens.pop(peer.token, None)
+        peer.token = ""
 
     def bad_format(
         self, number: int, peer: ModelPeer, request: requests.BadFormat, now: int

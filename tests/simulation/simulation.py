@@ -26,6 +26,7 @@ from beanrow.protocol import requests
 from beanrow.protocol.capabilities import CAPABILITIES
 from beanrow.protocol.listing import STATES
 from beanrow.protocol.requests import Request
+from tests.engine.peers import tokens
 from tests.simulation.check import check
 from tests.simulation.model import SECOND, Due, Model
 
@@ -67,6 +68,7 @@ class Simulation:
         ]
         self._now = START
         self._engine = make_engine(START, max_job_size=MAX_JOB_SIZE)
+        self._engine.offer_sessions(tokens())
         self._model = Model(START, MAX_JOB_SIZE)
         self._sessions: dict[int, Session] = {}
         self._numbers = itertools.count(1)
@@ -228,8 +230,10 @@ class Simulation:
         self._compare()
         if session.closing != isinstance(request, requests.Quit):
             raise AssertionError(f"{number} asked {request}, closing is {session.closing}")
-        if session.closing:
-            self._close(number)
+        for other in [one for one, session in self._sessions.items() if session.closing]:
+            if other != number and not isinstance(request, requests.Resume):
+                raise AssertionError(f"{number} asked {request}, and {other} is closing")
+            self._close(other)
 
     # -- what was said ------------------------------------------------------------
 
@@ -254,6 +258,9 @@ class Simulation:
 
     def _hear(self, said: dict[int, list[bytes]]) -> None:
         for number, told in said.items():
+            if told == [b""]:  # another one has its session: it is closed without a word
+                self._asked.pop(number, None)
+                continue
             if len(told) != 1:
                 raise AssertionError(f"{number} was told {told} for one request")
             request = self._asked.pop(number)
@@ -317,6 +324,13 @@ class Simulation:
     def _words(self) -> tuple[str, ...]:
         return tuple(self._random.sample(sorted(CAPABILITIES), 2))
 
+    def _grace(self) -> int:
+        return self._random.choice([1, 2, 5])
+
+    def _token(self) -> str:
+        known = [session.token for session in self._engine.tokens.sessions()]
+        return self._random.choice([*known, f"t{self._model.tokens_drawn}", "t0"])
+
     def _bound(self) -> int:
         return self._random.choice([0, 1, 2, 2**32 - 1])
 
@@ -357,6 +371,8 @@ WEIGHTS: dict[type[Request], float] = {
     requests.PutUnique: 4,
     requests.ListJobs: 2,
     requests.Truncate: 0.7,
+    requests.Session: 3,
+    requests.Resume: 3,
     requests.Quit: 0.5,
     requests.BadFormat: 0.5,
     requests.UnknownCommand: 0.5,

@@ -25,7 +25,13 @@ from beanrow.engine.session import Session
 from beanrow.engine.timers import NEVER, SECOND
 from beanrow.engine.tube import Tube
 from beanrow.protocol import replies, requests
-from beanrow.protocol.capabilities import CAPABILITIES, JOBS_WITH_TUBE, MORE_STATS
+from beanrow.protocol.capabilities import (
+    CAPABILITIES,
+    JOBS_WITH_TUBE,
+    MORE_STATS,
+    RESUME,
+    SESSION,
+)
 from beanrow.protocol.listing import write_page
 from beanrow.protocol.stats import write_list
 from beanrow.protocol.values import MAX_JOB_SIZE
@@ -60,7 +66,7 @@ class Engine(Queue):
         self.started = now
         self.max_job_size = max_job_size
         self.draining = False
-        self.capabilities = CAPABILITIES
+        self.capabilities = CAPABILITIES - {SESSION, RESUME}  # until somebody draws tokens
         self._host = host
         self._next_id = 1
         self._handlers = self._handler_table()
@@ -100,6 +106,8 @@ class Engine(Queue):
             requests.PutUnique: self._put_unique,
             requests.Truncate: self._truncate,
             requests.ListJobs: self._list_jobs,
+            requests.Session: self._session,
+            requests.Resume: self._resume,
             requests.Quit: self._quit,
             requests.BadFormat: self._bad_format,
             requests.UnknownCommand: self._unknown_command,
@@ -143,22 +151,36 @@ class Engine(Queue):
             self._say(session, replies.TIMED_OUT)
 
     def close(self, session: Session, now: int) -> None:
-        """End a session: its jobs become ready again, in the order of their reservation."""
+        """End a session: its jobs become ready again, in the order of their reservation.
+
+        Those of a session with a token do so once its grace is over, unless it is resumed.
+        """
         self.counters.connections -= 1
         self.counters.producers -= session.is_producer
         self.counters.workers -= session.is_worker
         if session.waiting:
             self._stop_waiting(session)
         self._timers.cancel(session)
-        for job in list(session.held.values()):
-            self._let_go(job)
-            self._make_ready(job, now)
+        if session.token and session.held:
+            session.absent_until = now + session.grace
+            self._set_alarm(session)
+        else:
+            self._give_back(session, now)
         watched = session.watched
         for tube in watched[:1] + watched[:0:-1]:  # the order in which the daemon drops them
             tube.watching -= 1
             self._drop_if_unused(tube)
         session.used.using -= 1
         self._drop_if_unused(session.used)
+
+    def offer_sessions(self, draw_token: Callable[[], str]) -> None:
+        """Tell of sessions from now on; their tokens must be such that nobody can guess them."""
+        self.tokens.draw = draw_token
+        self.capabilities |= {SESSION, RESUME}
+
+    def end_grace(self, session: Session) -> None:
+        """Let a session end with its connection after all."""
+        self.tokens.take(session)
 
     # -- putting ------------------------------------------------------------------
 
@@ -454,6 +476,42 @@ class Engine(Queue):
                     return replies.ok(write_page(listed, job_id))
         return replies.ok(write_page(listed, ids[last - 1] if last < len(ids) else None))
 
+    def _session(self, session: Session, request: requests.Session, now: int) -> bytes:
+        if self.tokens.draw is None:
+            return replies.UNKNOWN_COMMAND
+        if not session.token:
+            self.tokens.give(session, self.tokens.draw())
+        session.grace = request.grace * SECOND
+        return replies.session(session.token)
+
+    def _resume(self, session: Session, request: requests.Resume, now: int) -> bytes:
+        """Go on with a session; a connection that still has it loses it, and is closed.
+
+        It is most probably dead: its peer would hardly have opened another one otherwise.
+        """
+        other = self.tokens.find(request.token)
+        if other is None:
+            return replies.NOT_FOUND
+        resumed = list(other.held)
+        if other is not session:
+            session.grace = other.grace
+            self.tokens.take(other)
+            self.tokens.give(session, request.token)
+            self._hold_instead(session, other)
+            self._timers.cancel(other)
+            if other.absent_until:
+                other.absent_until = 0
+            else:
+                self._dismiss(other)
+        return replies.resumed(len(resumed), write_list(map(str, resumed)))
+
+    def _dismiss(self, session: Session) -> None:
+        """Have the caller close a session's connection; it is said nothing."""
+        if session.waiting:
+            self._stop_waiting(session)
+        session.closing = True
+        self._say(session, b"")
+
     # -- leaving, and lines that are no command -----------------------------------
 
     def _auth(self, session: Session, request: requests.Auth, now: int) -> bytes:
@@ -461,6 +519,7 @@ class Engine(Queue):
         return replies.UNKNOWN_COMMAND
 
     def _quit(self, session: Session, request: requests.Quit, now: int) -> None:
+        self.end_grace(session)
         session.closing = True
 
     def _bad_format(self, session: Session, request: requests.BadFormat, now: int) -> bytes:

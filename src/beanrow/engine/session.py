@@ -16,11 +16,15 @@ class Session:
     the sessions that have some. While ``waiting`` the caller passes no request;
     once ``closing`` it says the replies, closes the connection and calls ``close``.
     ``words`` of our extensions are those it has switched on, ``owner`` is the caller's own.
+    With a ``token`` it keeps its jobs for its ``grace`` when its connection is lost: then
+    ``absent_until`` is when that is over, else 0.
     """
 
     __slots__ = (
+        "absent_until",
         "alarm",
         "closing",
+        "grace",
         "half_closed",
         "held",
         "is_producer",
@@ -28,6 +32,7 @@ class Session:
         "owner",
         "replies",
         "soonest",
+        "token",
         "used",
         "wait_until",
         "waiting",
@@ -49,4 +54,7 @@ class Session:
         self.closing = False
         self.replies: list[bytes] = []
         self.words: frozenset[str] = frozenset()
+        self.token = ""
+        self.grace = 0
+        self.absent_until = 0
         self.owner: object | None = None

@@ -13,6 +13,8 @@ __all__ = [
     "MORE_STATS",
     "PUT_IN_TUBE",
     "PUT_UNIQUE",
+    "RESUME",
+    "SESSION",
     "TRUNCATE",
 ]
 
@@ -25,7 +27,20 @@ MORE_STATS = "more-stats"
 """No request of its own: ``stats`` and ``stats-tube`` have keys that the daemon's have not."""
 PUT_IN_TUBE = "put-in-tube"
 PUT_UNIQUE = "put-unique"
+RESUME = "resume"
+SESSION = "session"
 TRUNCATE = "truncate"
 
-CAPABILITIES = frozenset({JOBS_WITH_TUBE, LIST_JOBS, MORE_STATS, PUT_IN_TUBE, PUT_UNIQUE, TRUNCATE})
+CAPABILITIES = frozenset(
+    {
+        JOBS_WITH_TUBE,
+        LIST_JOBS,
+        MORE_STATS,
+        PUT_IN_TUBE,
+        PUT_UNIQUE,
+        RESUME,
+        SESSION,
+        TRUNCATE,
+    }
+)
 """What a connection can switch on."""

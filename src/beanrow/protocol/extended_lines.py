@@ -9,7 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from beanrow.protocol.capabilities import LIST_JOBS, PUT_IN_TUBE, PUT_UNIQUE, TRUNCATE
+from beanrow.protocol.capabilities import (
+    LIST_JOBS,
+    PUT_IN_TUBE,
+    PUT_UNIQUE,
+    RESUME,
+    SESSION,
+    TRUNCATE,
+)
 from beanrow.protocol.listing import MAX_LISTED, STATES
 from beanrow.protocol.requests import (
     BadFormat,
@@ -18,9 +25,11 @@ from beanrow.protocol.requests import (
     PutInTube,
     PutLine,
     PutUnique,
+    Resume,
+    Session,
     Truncate,
 )
-from beanrow.protocol.values import MAX_ID, MAX_UINT32, TUBE_NAME_BYTES, is_tube_name
+from beanrow.protocol.values import MAX_GRACE, MAX_ID, MAX_UINT32, TUBE_NAME_BYTES, is_tube_name
 
 __all__ = ["parse_extended_line"]
 
@@ -28,6 +37,7 @@ _PUT_IN_TUBE = re.compile(rb"([%b]+) (\d+) (\d+) (\d+) (\d+)" % TUBE_NAME_BYTES)
 _PUT_UNIQUE = re.compile(rb"([%b]+) (\d+) (\d+) (\d+) (\d+) (\d+)" % TUBE_NAME_BYTES)
 _LIST_JOBS = re.compile(rb"([%b]+) (%b) (\d+) (\d+)" % (TUBE_NAME_BYTES, "|".join(STATES).encode()))
 _BAD_FORMAT = BadFormat()
+_DIGITS = 20  # of a number, leading zeros and all
 _MOST_KNOWN_LINES = 4096
 _known_lines: dict[bytes, PutLine] = {}
 # As in request_stream.py, and apart from those: a connection that has not asked must not meet them.
@@ -88,9 +98,20 @@ def _parse_list_jobs(rest: bytes) -> Parsed:
     return ListJobs(match[1].decode("ascii"), match[2].decode("ascii"), after, limit)
 
 
+def _parse_session(rest: bytes) -> Parsed:
+    grace = int(rest) if rest.isdigit() and len(rest) < _DIGITS else 0
+    return Session(grace) if 0 < grace <= MAX_GRACE else _BAD_FORMAT
+
+
+def _parse_resume(rest: bytes) -> Parsed:
+    return Resume(rest.decode("ascii")) if is_tube_name(rest) else _BAD_FORMAT  # spelled alike
+
+
 _BY_WORD: dict[bytes, Callable[[bytes], Parsed]] = {
     LIST_JOBS.encode(): _parse_list_jobs,
     PUT_IN_TUBE.encode(): _parse_put_in_tube,
     PUT_UNIQUE.encode(): _parse_put_unique,
+    RESUME.encode(): _parse_resume,
+    SESSION.encode(): _parse_session,
     TRUNCATE.encode(): _parse_truncate,
 }

@@ -37,9 +37,11 @@ __all__ = [
     "Quit",
     "Release",
     "Request",
+    "Resume",
     "Reserve",
     "ReserveJob",
     "ReserveWithTimeout",
+    "Session",
     "Stats",
     "StatsJob",
     "StatsTube",
@@ -252,6 +254,21 @@ class ListJobs(NamedTuple):
     limit: int
 
 
+class Session(NamedTuple):
+    """Keep what this connection holds for so many seconds if it is lost."""
+
+    grace: int
+
+
+class Resume(NamedTuple):
+    """Go on with the session of this token: hold what it holds."""
+
+    token: str
+
+    def __repr__(self) -> str:
+        return "Resume(token=...)"  # as that of Auth
+
+
 class Quit(NamedTuple):
     """Close the connection."""
 
@@ -313,6 +330,8 @@ Request = (
     | PutUnique
     | Truncate
     | ListJobs
+    | Session
+    | Resume
     | Quit
     | BadFormat
     | UnknownCommand

@@ -119,6 +119,9 @@ class Guard:
             return (request.tube,)
         if where == "named or used":
             return (request.tube or session.used.name,)
+        if where == "session":
+            resumed = self._engine.tokens.find(request.token)
+            return () if resumed is None else {job.tube.name for job in resumed.held.values()}
         job = self._engine.jobs.get(request.id)
         return () if job is None else (job.tube.name,)
 
@@ -161,6 +164,7 @@ class Guard:
         self._tell("dismissed", reason="its rights have changed")
         link: Link | None = self._session.owner if self._session else None  # type: ignore[assignment]
         if link is not None:
+            self._engine.end_grace(link.session)
             link.close()
 
 
