@@ -337,8 +337,13 @@ class Simulation:
         return self._random.choice([1, 2, 5])
 
     def _token(self) -> str:
-        known = [session.token for session in self._engine.tokens.sessions()]
-        return self._random.choice([*known, f"t{self._model.tokens_drawn}", "t0"])
+        """One of somebody who waits, or is absent, rather than any."""
+        known = [
+            session.token
+            for session in self._engine.tokens.sessions()
+            for _ in range(5 if session.waiting or session.absent_until else 1)
+        ]
+        return self._random.choice([*known, "t0"])
 
     def _bound(self) -> int:
         return self._random.choice([0, 1, 2, 2**32 - 1])
