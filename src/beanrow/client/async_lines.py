@@ -57,7 +57,7 @@ class Lines:
     """
 
     __slots__ = (
-        "__weakref__", "_address", "_end", "_held_long", "_idle", "_lines", "_lost_jobs",
+        "__weakref__", "_address", "_end", "_held_long", "_idle", "_left", "_lines", "_lost_jobs",
         "_main_lost", "_on_jobs_lost", "_on_reconnect", "_opening", "_resuming", "_review", "_starting",
         "_state", "_tasks", "_timeout", "_tls", "_trace", "_unused", "main", "outage",
     )  # fmt: skip
@@ -86,6 +86,7 @@ class Lines:
         self._lines: set[Line] = set()
         self._lost_jobs: list[int] = []
         self._main_lost = False
+        self._left: list[str] = []  # tokens of lines that broke with no job that is known
         self._opening = asyncio.Lock()
         self._resuming = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -134,6 +135,8 @@ class Lines:
             try:
                 words = line.words = await line.submit(ASKED)
                 line.token = await line.submit(begin_session(self._state.grace, words, line.peer))
+                while self._left:
+                    await self._put_back_left(line, self._left[-1])
             except BaseException:
                 self.end(line)
                 raise
@@ -158,6 +161,18 @@ class Lines:
         """Go on with the session of every line that broke and held jobs."""
         for line in {one for one in self._state.held.values() if isinstance(one, Line)}:
             await self.resume(line)
+
+    async def _put_back_left(self, line: Line, token: str) -> None:
+        """Put the jobs back that were on their way to a line that was lost, if there are any."""
+        try:
+            job_ids = await line.submit(extensions.resume(token))
+            line.token = token
+            for job_id in job_ids:
+                await _put_back(line, job_id)
+        except NotFoundError:
+            pass  # there were none, or they are back by now
+        if token in self._left:
+            self._left.remove(token)
 
     async def _resume(self, line: Line) -> None:
         heir = await self._opened_to_reserve()
@@ -351,9 +366,11 @@ class Lines:
             self.main, self._main_lost = None, True
         elif line in self._idle:
             self._idle.remove(line)
-        if not line.token or not self._state.held_by(line):
-            line.token = ""
+        if not line.token:
             self.tell_lost(line)
+        elif not self._state.held_by(line):
+            self._left.append(line.token)
+            line.token = ""
 
     def tell_lost(self, line: Line) -> None:
         """Note that the jobs of a line that broke are lost, and tell whose they are."""

@@ -40,6 +40,7 @@ from beanrow.errors import (
     JobLost,
     JobTooBigError,
     NotFoundError,
+    Outcome,
     OutOfMemoryError,
 )
 from beanrow.protocol import commands
@@ -222,10 +223,10 @@ class AsyncSpeaker:
         else:
             refused, found = await self._in_one_write(line, delete, left)
             if isinstance(refused, ConnectionLostError):
-                if line.token:
-                    raise refused
-                lost = JobLost(str(command), _id_of(job), refused.outcome, BROKE)
-                raise lost from refused
+                if not line.token:
+                    raise self._lost(command, _id_of(job), refused.outcome) from refused
+                await self._go_on_after(refused, line, command)
+                return await self._delete_then_reserve(job, timeout)
         if refused is not None or isinstance(found, BeanstalkError):
             raise BatchError("delete_and_reserve", [refused, found])
         if found is None and timeout is None:
@@ -292,6 +293,29 @@ class AsyncSpeaker:
             except OutOfMemoryError as error:
                 if not await self._has_memory_again(error):
                     raise
+            except ConnectionLostError as error:
+                if isinstance(error, JobLost):
+                    raise
+                await self._go_on_after(error, line, command)
+
+    async def _go_on_after(
+        self, error: ConnectionLostError, line: Line, command: Command[Any]
+    ) -> None:
+        """Go on with the session of a line that broke under a command on a job, if there is time.
+
+        JobLost if the job is not held any more; else the command was not carried out.
+        """
+        if isinstance(error, CommandTimeoutError):
+            raise error
+        try:
+            await self._lines.resume(line)
+        except ConnectionLostError as failed:
+            raise error from failed  # the session may still be gone on with
+        if holder_now(line, command.job_id) is line:
+            raise self._lost(command, command.job_id, error.outcome) from error
+
+    def _lost(self, command: Command[Any], job_id: int, outcome: Outcome) -> JobLost:
+        return JobLost(str(command), job_id, outcome, self._state.lost.get(job_id, BROKE))
 
     async def _resume_line_of(self, job: Job | int) -> None:
         """Go on with the session of the line that holds a job, if that line broke."""
@@ -317,7 +341,7 @@ class AsyncSpeaker:
             self._state.refuse_lost(job_id, str(command))
             return None, command
         if line.closed:
-            raise JobLost(str(command), job_id, "never-sent", self._state.lost.get(job_id, BROKE))
+            raise self._lost(command, job_id, "never-sent")
         return line, self._letting_go(line, job, command, keeps=keeps)
 
     def _letting_go(

@@ -354,13 +354,23 @@ class Speaker:
                 self._connections.check_open()
             elif self._connections.closed:
                 raise error
-            if holder.token and error.outcome == "unknown":
-                raise error  # the job is still held, if it is still there
-            self._connections.heir(holder)
+            if holder.token:
+                self._go_on_after(error, holder)
             if (heir := holder_now(holder, job_id)) is not holder:
-                return heir
+                return heir  # which still holds it: the command was not carried out
             raise lost_with(holder, job_id, written(request), error.outcome) from error
         raise error
+
+    def _go_on_after(
+        self, error: ConnectionLostError | ClientClosedError, holder: Connection
+    ) -> None:
+        """Go on with the session of a connection that broke under a command, if there is time."""
+        if isinstance(error, CommandTimeoutError):
+            raise error
+        try:
+            self._connections.heir(holder)
+        except ConnectionLostError as failed:
+            raise error from failed  # the session may still be gone on with
 
     def _holder(self, job: Job | int, request: bytes) -> Connection | None:
         """Give the connection that holds a job, closed or not; None if this client holds it not.

@@ -6,7 +6,8 @@ Laws:
 - What breaks is told once: its jobs are lost, the hooks are called, and then whoever
   was speaking hears of it.
 - A connection with a session is not lost with what it held while its grace lasts: whoever needs
-  it next goes on with the session over a new connection, its heir.
+  it next goes on with the session over a new connection, its heir. A job that was on its way to
+  it is put back then.
 - A forked process never speaks over a connection of its parent. It opens its own, and
   the jobs reserved before stay the parent's.
 """
@@ -272,9 +273,8 @@ class Connections:
         with self._lock:
             self._open.discard(connection)
         self.outage = True
-        if connection.token and self._state.held_by(connection):
+        if connection.token:
             return
-        connection.token = ""
         mine = self.mine
         if mine.connection is connection:
             mine.connection, mine.broke = None, True
