@@ -309,8 +309,8 @@ def test_who_leaves_keeps_nobody_waiting(kind: Kind, our_server: OurServer) -> N
 
 def test_a_thread_that_ends_gives_its_jobs_back(serving: OurServer) -> None:
     with scene("sync", serving) as one:
-        put(one.other, 2)
         for cut in (False, True):
+            put(one.other)
             jobs: list[Job] = []
             thread = threading.Thread(target=_reserve, args=(one.client, jobs, one.proxy, cut))
             thread.start()
