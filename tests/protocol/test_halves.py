@@ -53,6 +53,11 @@ HALVES: list[tuple[Command[Any], Request]] = [
     (extensions.truncate("a"), requests.Truncate("a")),
     (extensions.session(5), requests.Session(5)),
     (extensions.resume("0a1b"), requests.Resume("0a1b")),
+    (extensions.list_times("a"), requests.ListTimes("a")),
+    (extensions.list_leases(7, 9), requests.ListLeases(7, 9)),
+    (extensions.list_clients(7, 9), requests.ListClients(7, 9)),
+    (extensions.list_slow(7), requests.ListSlow(7)),
+    (extensions.client_name("a"), requests.ClientName("a")),
 ]
 NO_COMMAND = {
     requests.Auth,  # a client says it as it connects: protocol/authentication.py
@@ -182,6 +187,11 @@ def some_command(pick: random.Random, engine: Engine) -> Command[Any]:
             extensions.truncate(pick.choice([tube, "nowhere"])),
             extensions.session(9),
             extensions.resume(f"t{pick.randrange(6)}"),
+            extensions.list_times(pick.choice([tube, "nowhere"])),
+            extensions.list_leases(),
+            extensions.list_clients(),
+            extensions.list_slow(),
+            extensions.client_name(tube),
         ]
     )
 

@@ -63,7 +63,7 @@ class LastComeFirstServed(Engine):
         while tube.waiting and tube.ready.count and not tube.paused_until:
             session = next(reversed(tube.waiting))
             self._stop_waiting(session)
-            self._say(session, self._hand(self._take(tube), session, now))
+            self._say(session, self._hand(self._take(tube, now), session, now))
 
 
 class PauseForgotten(Engine):

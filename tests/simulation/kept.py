@@ -441,6 +441,7 @@ class KeptSimulation(Simulation):
                     job.state,
                     job.deadline,
                     since=model.serial(),
+                    turned=self._now,
                     reserves=job.reserves,
                     timeouts=job.timeouts,
                     releases=job.releases,

@@ -11,14 +11,17 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, TypeVar
 
 from beanrow.engine.counters import HostFacts
 from beanrow.protocol import replies, requests
 from beanrow.protocol.capabilities import CAPABILITIES
+from beanrow.protocol.holders import Connected, Lease, write_rows
 from beanrow.protocol.listing import ListedJob, write_page
 from beanrow.protocol.requests import Request
 from beanrow.protocol.stats import JobStats, ServerStats, TubeStats, write_list
+from beanrow.protocol.times import Histogram, TubeTimes, bucket_end
 
 SECOND = 1_000_000_000
 
@@ -46,6 +49,7 @@ class ModelJob:
     deadline: int = 0
     holder: int = 0
     since: int = 0  # when it came into its state, as a serial number
+    turned: int = 0  # the same, as a time
     reserves: int = 0
     timeouts: int = 0
     releases: int = 0
@@ -61,6 +65,8 @@ class ModelTube:
     total_jobs: int = 0
     cmd_delete: int = 0
     cmd_pause_tube: int = 0
+    waits: list[int] = field(default_factory=list)
+    runs: list[int] = field(default_factory=list)
 
 
 @dataclass
@@ -71,15 +77,9 @@ class ModelKey:
 
 
 @dataclass
-class Absent:
-    """A session whose connection is gone; its number goes on being the holder of its jobs."""
-
-    grace: int
-    until: int
-
-
-@dataclass
 class ModelPeer:
+    number: int = 0
+    name: str = ""
     used: str = "default"
     watched: list[str] = field(default_factory=lambda: ["default"])
     waits_since: int = 0  # a serial number; 0 while it does not wait
@@ -91,6 +91,14 @@ class ModelPeer:
     token: str = ""
     grace: int = 0
     said: list[bytes] = field(default_factory=list)
+
+
+@dataclass
+class Absent:
+    """A session whose connection is gone; its number goes on being the holder of its jobs."""
+
+    peer: ModelPeer
+    until: int
 
 
 class Model:
@@ -162,6 +170,7 @@ class Model:
         """Bring a job into a state; one that becomes ready goes to who waits for it."""
         job.state = state
         job.since = self.serial()
+        job.turned = now
         job.holder = 0
         if state == "delayed":
             job.deadline = now + job.delay * SECOND
@@ -173,7 +182,20 @@ class Model:
         for number in self.waiting():
             available = self.available(number)
             if available:
-                self.hand(available[0], number, now)
+                self.take(available[0], number, now)
+
+    def take(self, job: ModelJob, number: int, now: int) -> None:
+        """Hand out a job whose turn it is."""
+        tube = self.tube(job.tube)
+        assert tube is not None, "a job keeps its tube"
+        tube.waits.append(now - job.turned)
+        self.hand(job, number, now)
+
+    def note_run(self, job: ModelJob, now: int) -> None:
+        """Note that a holder ends its reservation."""
+        tube = self.tube(job.tube)
+        assert tube is not None, "a job keeps its tube"
+        tube.runs.append(now - job.turned)
 
     def hand(self, job: ModelJob, number: int, now: int) -> None:
         self.into(job, "reserved", now)
@@ -271,13 +293,13 @@ class Model:
     # -- connections --------------------------------------------------------------
 
     def open(self, number: int) -> None:
-        self.peers[number] = ModelPeer()
         self.total_connections += 1
+        self.peers[number] = ModelPeer(self.total_connections)
 
     def close(self, number: int, now: int) -> None:
         peer = self.peers.pop(number)
         if peer.token and self.held_by(number):
-            self.absent[number] = Absent(peer.grace, now + peer.grace * SECOND)
+            self.absent[number] = Absent(peer, now + peer.grace * SECOND)
         else:
             self.give_back(number, now)
         for name in (peer.used, *peer.watched):
@@ -372,7 +394,7 @@ class Model:
         peer.worker = True
         available = self.available(number)
         if available:
-            self.hand(available[0], number, now)
+            self.take(available[0], number, now)
         elif self.in_last_second(number, now):
             self.answer(number, replies.DEADLINE_SOON)
         elif peer.half_closed or until == now:
@@ -397,6 +419,8 @@ class Model:
             return replies.NOT_FOUND
         tube = self.tube(job.tube)
         assert tube is not None, "a job keeps its tube"
+        if job.state == "reserved":
+            self.note_run(job, now)
         tube.cmd_delete += 1
         self.forget(job)
         return replies.DELETED
@@ -408,6 +432,7 @@ class Model:
         job = self.held(number, request.id)
         if job is None:
             return replies.NOT_FOUND
+        self.note_run(job, now)
         job.pri, job.delay = request.priority, request.delay
         job.releases += 1
         self.into(job, "delayed" if job.delay else "ready", now)
@@ -417,6 +442,7 @@ class Model:
         job = self.held(number, request.id)
         if job is None:
             return replies.NOT_FOUND
+        self.note_run(job, now)
         job.pri = request.priority
         job.buries += 1
         self.into(job, "buried", now)
@@ -509,6 +535,73 @@ class Model:
         is_full = len(jobs) == request.limit
         return replies.ok(write_page(lines, jobs[-1].id if is_full else None))
 
+    def list_times(
+        self, number: int, peer: ModelPeer, request: requests.ListTimes, now: int
+    ) -> bytes:
+        tube = self.tube(request.tube)
+        if tube is None:
+            return replies.NOT_FOUND
+        times = TubeTimes(tube.name, histogram(tube.waits), histogram(tube.runs))
+        return replies.ok(times.write())
+
+    def list_leases(
+        self, number: int, peer: ModelPeer, request: requests.ListLeases, now: int
+    ) -> bytes:
+        held = [job for job in self.jobs if job.state == "reserved" and job.id > request.after]
+        page = sorted(held, key=lambda job: job.id)[: request.limit]
+        rows = []
+        for job in page:
+            figures = self.figures_of(job, now)
+            there = self.peers.get(job.holder)
+            holder = self.absent[job.holder].peer if there is None else there
+            rows.append(
+                Lease(
+                    job.id,
+                    job.tube,
+                    holder.number,
+                    "",
+                    holder.name,
+                    (now - job.turned) // SECOND,
+                    figures.time_left,
+                    job.ttr,
+                    job.reserves,
+                )
+            )
+        return replies.ok(write_rows(rows, page[-1].id if len(held) > len(page) else None))
+
+    def list_clients(
+        self, number: int, peer: ModelPeer, request: requests.ListClients, now: int
+    ) -> bytes:
+        rows = [
+            Connected(
+                one.number,
+                "",
+                one.name,
+                one.producer,
+                one.worker,
+                one.waits_since > 0,
+                one.used,
+                len(one.watched),
+                tuple(one.watched),
+                len(self.held_by(place)),
+            )
+            for place, one in self.peers.items()
+            if one.number > request.after
+        ]
+        rows.sort()
+        page = rows[: request.limit]
+        more = page[-1].connection if len(rows) > len(page) else None
+        return replies.ok(write_rows(page, more))
+
+    def list_slow(self, *_: object) -> bytes:
+        return replies.ok(b"")
+
+    def client_name(
+        self, number: int, peer: ModelPeer, request: requests.ClientName, now: int
+    ) -> bytes:
+        peer.name = request.name
+        return replies.named(request.name)
+
     def capabilities(
         self, number: int, peer: ModelPeer, request: requests.Capabilities, now: int
     ) -> bytes:
@@ -534,7 +627,7 @@ class Model:
             for job in jobs:
                 job.holder, job.since = number, self.serial()
             if other in self.absent:
-                peer.grace = self.absent.pop(other).grace
+                peer.grace = self.absent.pop(other).peer.grace
             else:
                 peer.grace = self.peers[other].grace
                 self.peers[other].token = ""
@@ -672,3 +765,10 @@ def by_state(jobs: list[ModelJob]) -> dict[str, Any]:
     }
     urgent = sum(job.state == "ready" and job.pri < 1024 for job in jobs)
     return {"current_jobs_urgent": urgent, **counts}
+
+
+def histogram(times: list[int]) -> Histogram:
+    """Put times into buckets, one by one."""
+    buckets = [next(n for n in count() if time < bucket_end(n) * SECOND) for time in times]
+    counts = tuple(buckets.count(number) for number in range(max(buckets, default=-1) + 1))
+    return Histogram(counts, sum(times))

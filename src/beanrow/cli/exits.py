@@ -13,8 +13,9 @@ from beanrow.errors import (
     JournalError,
     NotFoundError,
 )
+from beanrow.jobs.search import NothingThereError
 
-__all__ = ["CODES", "Exit", "NothingThereError", "exit_code", "no_job", "one_line"]
+__all__ = ["CODES", "Exit", "exit_code", "one_line"]
 
 CODES = """\b
 Exit codes:
@@ -40,15 +41,6 @@ class Exit(IntEnum):
     REFUSED = 4
     OUTPUT = 5
     DAMAGED = 6
-
-
-class NothingThereError(Exception):
-    """What was asked for is not there; the message says what to do."""
-
-
-def no_job(id: int) -> NothingThereError:
-    """Tell that there is no job with this id."""
-    return NothingThereError(f"no job {id}: it was deleted, or never put on this server")
 
 
 def exit_code(error: Exception) -> Exit:

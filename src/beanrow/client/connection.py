@@ -112,16 +112,16 @@ class Connection:
         self._looked_until = _NOT_LOOKED
         self._unsent = 0
         self._ended = False
-        self.state = state
-        self.peer = peer
-        self.used = DEFAULT_TUBE
+        self.state: State = state
+        self.peer: str = peer
+        self.used: str = DEFAULT_TUBE
         self.watched: tuple[str, ...] = (DEFAULT_TUBE,)
-        self.most_body = UNKNOWN_LIMIT
+        self.most_body: int = UNKNOWN_LIMIT
         self.words: frozenset[str] | None = None
-        self.token = ""
+        self.token: str = ""
         self.heir: Connection | None = None
         self.handed: frozenset[int] = frozenset()
-        self.closed = False
+        self.closed: bool = False
         self._wake = 0.0
         self._wake_after(timeout)
 

@@ -88,7 +88,7 @@ class Line(asyncio.BufferedProtocol):
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._timeout = timeout
-        self.owner = owner
+        self.owner: Owner = owner
         self._trace = trace
         self._tell: Callable[[bytes, bool], BeanstalkError] = self._closed_error
         self._transport: asyncio.Transport | None = None
@@ -102,16 +102,16 @@ class Line(asyncio.BufferedProtocol):
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = inf
         self._limit: asyncio.Future[int] | None = None
-        self.peer = peer
-        self.used = DEFAULT_TUBE
+        self.peer: str = peer
+        self.used: str = DEFAULT_TUBE
         self.watched: tuple[str, ...] = (DEFAULT_TUBE,)
         self.jobs: set[int] = set()
-        self.most_body = UNKNOWN_LIMIT
+        self.most_body: int = UNKNOWN_LIMIT
         self.words: frozenset[str] | None = None
-        self.token = ""
+        self.token: str = ""
         self.heir: Line | None = None
         self.handed: frozenset[int] = frozenset()
-        self.closed = False
+        self.closed: bool = False
 
     @property
     def silent(self) -> bool:

@@ -6,7 +6,11 @@ from beanrow.errors import NotOfferedError, UnknownCommandError
 from beanrow.protocol import extensions
 from beanrow.protocol.capabilities import (
     JOBS_WITH_TUBE,
+    LIST_CLIENTS,
     LIST_JOBS,
+    LIST_LEASES,
+    LIST_SLOW,
+    LIST_TIMES,
     MORE_STATS,
     PUT_IN_TUBE,
     PUT_UNIQUE,
@@ -20,14 +24,8 @@ from beanrow.protocol.values import Duration, seconds
 __all__ = ["ASKED", "begin_session", "offers", "refuse_missing", "unique_put"]
 
 _WANTED = (
-    JOBS_WITH_TUBE,
-    LIST_JOBS,
-    MORE_STATS,
-    PUT_IN_TUBE,
-    PUT_UNIQUE,
-    RESUME,
-    SESSION,
-    TRUNCATE,
+    *(JOBS_WITH_TUBE, MORE_STATS, PUT_IN_TUBE, PUT_UNIQUE, RESUME, SESSION, TRUNCATE),
+    *(LIST_CLIENTS, LIST_JOBS, LIST_LEASES, LIST_SLOW, LIST_TIMES),
 )
 """What our clients use; each connection that asks switches all of it on."""
 _INSTEAD = {

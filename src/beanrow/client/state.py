@@ -64,10 +64,10 @@ class State:
     __slots__ = ("asks", "grace", "held", "lost", "used", "watched")
 
     def __init__(self, grace: int = 0) -> None:
-        self.used = DEFAULT_TUBE
+        self.used: str = DEFAULT_TUBE
         self.watched: tuple[str, ...] = (DEFAULT_TUBE,)
-        self.asks = grace > 0
-        self.grace = grace
+        self.asks: bool = grace > 0
+        self.grace: int = grace
         self.held: dict[int, object] = {}
         self.lost: dict[int, str] = {}
 

@@ -104,12 +104,12 @@ class Connections:
         self._on_reconnect = on_reconnect
         self._on_jobs_lost = on_jobs_lost
         self._child: ChildServer | None = None
-        self.closed = False
+        self.closed: bool = False
         self._open: set[Connection] = set()
         self._lock = threading.RLock()  # again under itself where a guard dies inside
         self._resuming = threading.RLock()  # likewise where a hook uses the client
-        self.mine = Mine()
-        self.outage = False
+        self.mine: Mine = Mine()
+        self.outage: bool = False
         _all.add(self)
 
     def get(self, spent: float = 0.0) -> Connection:

@@ -11,22 +11,31 @@ from typing import TYPE_CHECKING, NamedTuple
 from beanrow.engine.job import DELAYED, RESERVED, Job
 from beanrow.engine.timers import SECOND
 from beanrow.protocol import requests
+from beanrow.protocol.holders import Connected, Lease
 from beanrow.protocol.listing import ListedJob
 from beanrow.protocol.stats import JobStats, ServerStats, TubeStats
+from beanrow.protocol.times import Histogram, TubeTimes
 
 if TYPE_CHECKING:
     from beanrow.engine.engine import Engine
+    from beanrow.engine.session import Session
     from beanrow.engine.tube import Tube
 
 __all__ = [
     "Counters",
     "HostFacts",
+    "connected",
     "job_listed",
     "job_stats",
+    "lease_of",
     "oldest_ready_age",
     "server_stats",
     "tube_stats",
+    "tube_times",
 ]
+
+_MOST_WATCHED = 20
+"""Names of watched tubes that are told of a connection."""
 
 
 class HostFacts(NamedTuple):
@@ -74,10 +83,18 @@ class Counters:
     )
 
     def __init__(self) -> None:
-        self.urgent = self.reserved = self.delayed = self.buried = 0
-        self.refused_puts = self.repeated_puts = self.job_timeouts = 0
-        self.connections = self.total_connections = 0
-        self.producers = self.workers = self.waiting = 0
+        self.urgent: int = 0
+        self.reserved: int = 0
+        self.delayed: int = 0
+        self.buried: int = 0
+        self.refused_puts: int = 0
+        self.repeated_puts: int = 0
+        self.job_timeouts: int = 0
+        self.connections: int = 0
+        self.total_connections: int = 0
+        self.producers: int = 0
+        self.workers: int = 0
+        self.waiting: int = 0
         kinds = requests.Request.__args__
         self.requests: dict[type, int] = dict.fromkeys(kinds, 0)
 
@@ -211,3 +228,42 @@ def job_stats(job: Job, now: int) -> JobStats:
 def job_listed(job: Job, now: int) -> ListedJob:
     """The figures of a job in ``list-jobs``."""
     return ListedJob(**job_stats(job, now).__dict__, bytes=len(job.body))
+
+
+def tube_times(tube: Tube) -> TubeTimes:
+    """The figures of ``list-times``."""
+    waits = Histogram.of_bits(tube.waits, tube.waited)
+    return TubeTimes(tube.name, waits, Histogram.of_bits(tube.runs, tube.ran))
+
+
+def lease_of(job: Job, now: int) -> Lease:
+    """Tell who holds a job that is reserved."""
+    holder = job.holder
+    assert holder is not None, "only asked of reserved jobs"
+    return Lease(
+        id=job.id,
+        tube=job.tube.name,
+        connection=holder.number,
+        peer=holder.peer,
+        client=holder.name,
+        held=(now - job.since) // SECOND,
+        time_left=_time_left(job.deadline, now),
+        ttr=job.ttr,
+        reserves=job.reserves,
+    )
+
+
+def connected(session: Session) -> Connected:
+    """Tell of a connection."""
+    return Connected(
+        connection=session.number,
+        peer=session.peer,
+        client=session.name,
+        producer=session.is_producer,
+        worker=session.is_worker,
+        waiting=session.waiting,
+        used=session.used.name,
+        watching=len(session.watched),
+        watched=tuple(tube.name for tube in session.watched[:_MOST_WATCHED]),
+        held=len(session.held),
+    )

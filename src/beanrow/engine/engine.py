@@ -15,10 +15,22 @@ Laws:
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable
+from heapq import nsmallest
+from itertools import chain, islice
 from typing import Any
 
-from beanrow.engine.counters import HostFacts, job_listed, job_stats, server_stats, tube_stats
+from beanrow.engine.counters import (
+    HostFacts,
+    connected,
+    job_listed,
+    job_stats,
+    lease_of,
+    server_stats,
+    tube_stats,
+    tube_times,
+)
 from beanrow.engine.job import BURIED, DELAYED, DELETED, READY, RESERVED, Job
 from beanrow.engine.queue import Queue
 from beanrow.engine.session import Session
@@ -32,6 +44,7 @@ from beanrow.protocol.capabilities import (
     RESUME,
     SESSION,
 )
+from beanrow.protocol.holders import SlowCommand, write_rows
 from beanrow.protocol.listing import write_page
 from beanrow.protocol.stats import write_list
 from beanrow.protocol.values import MAX_JOB_SIZE
@@ -40,6 +53,9 @@ __all__ = ["Engine"]
 
 _MOST_LOOKED_AT = 100_000
 """Jobs for one page: some 5 ms."""
+
+_MOST_SLOW = 128
+"""Commands that took long, the latest ones."""
 
 Handler = Callable[[Session, Any, int], bytes | None]
 
@@ -52,7 +68,8 @@ class Engine(Queue):
 
     ``max_job_size`` is the limit of a body in bytes, ``now`` the time of the start,
     ``host`` tells what ``stats`` says of the process. Set ``draining`` to refuse puts.
-    ``capabilities`` are the words of extensions that it tells of.
+    ``capabilities`` are the words of extensions that it tells of, ``slow_commands`` what the caller,
+    who has a clock, found to take long.
     """
 
     def __init__(
@@ -67,6 +84,7 @@ class Engine(Queue):
         self.max_job_size = max_job_size
         self.draining = False
         self.capabilities = CAPABILITIES - {SESSION, RESUME}  # until somebody draws tokens
+        self.slow_commands: deque[SlowCommand] = deque(maxlen=_MOST_SLOW)
         self._host = host
         self._next_id = 1
         self._handlers = self._handler_table()
@@ -108,6 +126,11 @@ class Engine(Queue):
             requests.ListJobs: self._list_jobs,
             requests.Session: self._session,
             requests.Resume: self._resume,
+            requests.ListTimes: self._list_times,
+            requests.ListLeases: self._list_leases,
+            requests.ListClients: self._list_clients,
+            requests.ListSlow: self._list_slow,
+            requests.ClientName: self._client_name,
             requests.Quit: self._quit,
             requests.BadFormat: self._bad_format,
             requests.UnknownCommand: self._unknown_command,
@@ -121,7 +144,9 @@ class Engine(Queue):
         self.counters.total_connections += 1
         self._default.using += 1
         self._default.watching += 1
-        return Session(self._default)
+        number = self.counters.total_connections
+        session = self.sessions[number] = Session(self._default, number)
+        return session
 
     def execute(self, session: Session, request: requests.Request, now: int) -> bytes | None:
         """Carry out one request; a session that waits or closes must not send any.
@@ -155,6 +180,7 @@ class Engine(Queue):
 
         Those of a session with a token do so once its grace is over, unless it is resumed.
         """
+        del self.sessions[session.number]
         self.counters.connections -= 1
         self.counters.producers -= session.is_producer
         self.counters.workers -= session.is_worker
@@ -243,7 +269,7 @@ class Engine(Queue):
             self._make_worker(session)
         tube = self._best(session)
         if tube is not None:
-            return self._hand(self._take(tube), session, now)
+            return self._hand(self._take(tube, now), session, now)
         if session.held and self._deadline_soon(session, now):
             return replies.DEADLINE_SOON
         if until <= now or session.half_closed:
@@ -273,6 +299,9 @@ class Engine(Queue):
         if job.state is not RESERVED:
             self._take_out_of_turn(job, DELETED)
         elif job.holder is session:
+            ran, tube = now - job.since, job.tube
+            tube.runs[ran.bit_length()] += 1  # Tube.count_run without its call
+            tube.ran += ran
             self._let_go(job)
         else:
             return replies.NOT_FOUND
@@ -284,6 +313,7 @@ class Engine(Queue):
         job = session.held.get(request.id)
         if job is None:
             return replies.NOT_FOUND
+        job.tube.count_run(now - job.since)
         self._let_go(job)
         job.priority = request.priority
         job.delay = request.delay
@@ -298,6 +328,7 @@ class Engine(Queue):
         job = session.held.get(request.id)
         if job is None:
             return replies.NOT_FOUND
+        job.tube.count_run(now - job.since)
         self._let_go(job)
         job.priority = request.priority
         self._bury_job(job)
@@ -512,6 +543,34 @@ class Engine(Queue):
         session.closing = True
         self._say(session, b"")
 
+    def _list_times(self, session: Session, request: requests.ListTimes, now: int) -> bytes:
+        tube = self.tubes.get(request.tube)
+        return replies.NOT_FOUND if tube is None else replies.ok(tube_times(tube).write())
+
+    def _list_leases(self, session: Session, request: requests.ListLeases, now: int) -> bytes:
+        after, limit = request
+        holders = chain(self.sessions.values(), self.tokens.absent())
+        held = [job for one in holders for job in one.held.values() if job.id > after]
+        page = nsmallest(limit, held, key=_job_id)
+        rest = page[-1].id if len(held) > limit else None
+        return replies.ok(write_rows([lease_of(job, now) for job in page], rest))
+
+    def _list_clients(self, session: Session, request: requests.ListClients, now: int) -> bytes:
+        """List them by their numbers: the order in which they came, and so stand in the dict."""
+        after, limit = request
+        rest = (one for number, one in self.sessions.items() if number > after)
+        page = list(islice(rest, limit))
+        more = page[-1].number if next(rest, None) is not None else None
+        return replies.ok(write_rows(map(connected, page), more))
+
+    def _list_slow(self, session: Session, request: requests.ListSlow, now: int) -> bytes:
+        rows = [one for one in self.slow_commands if one.number > request.after]
+        return replies.ok(write_rows(rows, None))
+
+    def _client_name(self, session: Session, request: requests.ClientName, now: int) -> bytes:
+        session.name = request.name
+        return replies.named(request.name)
+
     # -- leaving, and lines that are no command -----------------------------------
 
     def _auth(self, session: Session, request: requests.Auth, now: int) -> bytes:
@@ -531,6 +590,10 @@ class Engine(Queue):
         self, session: Session, request: requests.UnknownCommand, now: int
     ) -> bytes:
         return replies.UNKNOWN_COMMAND
+
+
+def _job_id(job: Job) -> int:
+    return job.id
 
 
 def _found(job: Job | None, session: Session) -> bytes:

@@ -57,7 +57,7 @@ class LimitedEngine(Engine):
         host: Callable[[], HostFacts] = HostFacts,
     ) -> None:
         super().__init__(now, max_job_size=max_job_size, host=host)
-        self.memory = 0
+        self.memory: int = 0
         self._most_memory, self._most_jobs, self._most_bytes = (most or maxsize for most in room)
 
     def _put(self, session: Session, request: requests.Put, now: int) -> bytes:

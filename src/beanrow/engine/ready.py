@@ -65,7 +65,7 @@ class ReadyQueue:
     __slots__ = ("_lanes", "_priorities", "_stale", "count")
 
     def __init__(self) -> None:
-        self.count = 0
+        self.count: int = 0
         self._stale = 0
         self._lanes: dict[int, Job | _Lane] = {}
         self._priorities: list[int] = []  # a heap of the keys of _lanes

@@ -32,6 +32,10 @@ class Tokens:
         """Give all sessions with a token, also those without a connection."""
         return self._by_token.values()
 
+    def absent(self) -> Iterable[Session]:
+        """Give those whose connection is gone."""
+        return (one for one in self._by_token.values() if one.absent_until)
+
     def give(self, session: Session, token: str) -> None:
         """Let a session have this token and no other."""
         self.take(session)

@@ -8,8 +8,13 @@ from __future__ import annotations
 __all__ = [
     "AUTH",
     "CAPABILITIES",
+    "CLIENT_NAME",
     "JOBS_WITH_TUBE",
+    "LIST_CLIENTS",
     "LIST_JOBS",
+    "LIST_LEASES",
+    "LIST_SLOW",
+    "LIST_TIMES",
     "MORE_STATS",
     "PUT_IN_TUBE",
     "PUT_UNIQUE",
@@ -20,9 +25,14 @@ __all__ = [
 
 AUTH = "auth"
 """Known only where there are rights, and from the beginning of a connection."""
+CLIENT_NAME = "client-name"
 JOBS_WITH_TUBE = "jobs-with-tube"
 """No request of its own: RESERVED and FOUND tell the job's tube."""
+LIST_CLIENTS = "list-clients"
 LIST_JOBS = "list-jobs"
+LIST_LEASES = "list-leases"
+LIST_SLOW = "list-slow"
+LIST_TIMES = "list-times"
 MORE_STATS = "more-stats"
 """No request of its own: ``stats`` and ``stats-tube`` have keys that the daemon's have not."""
 PUT_IN_TUBE = "put-in-tube"
@@ -33,8 +43,13 @@ TRUNCATE = "truncate"
 
 CAPABILITIES = frozenset(
     {
+        CLIENT_NAME,
         JOBS_WITH_TUBE,
+        LIST_CLIENTS,
         LIST_JOBS,
+        LIST_LEASES,
+        LIST_SLOW,
+        LIST_TIMES,
         MORE_STATS,
         PUT_IN_TUBE,
         PUT_UNIQUE,

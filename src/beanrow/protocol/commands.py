@@ -101,8 +101,8 @@ class Command(Generic[T]):
     __slots__ = ("read", "request")
 
     def __init__(self, request: bytes, read: Reader[T]) -> None:
-        self.request = request
-        self.read = read
+        self.request: bytes = request
+        self.read: Reader[T] = read
 
     def answer(self, reply: bytes) -> T:
         """Turn one whole reply into this command's value, or raise its error.

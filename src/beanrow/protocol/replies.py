@@ -34,6 +34,7 @@ __all__ = [
     "found_in",
     "inserted",
     "kicked",
+    "named",
     "ok",
     "reserved",
     "reserved_in",
@@ -93,6 +94,11 @@ def watching(count: int) -> bytes:
 def kicked(count: int) -> bytes:
     """KICKED: so many jobs were kicked."""
     return b"KICKED %d\r\n" % count
+
+
+def named(name: str) -> bytes:
+    """NAMED: the connection is called so."""
+    return b"NAMED %b\r\n" % name.encode()
 
 
 def truncated(count: int) -> bytes:

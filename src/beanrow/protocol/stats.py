@@ -120,7 +120,7 @@ class Stats:
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and other.__dict__ == self.__dict__
 
-    __hash__ = None  # type: ignore[assignment]  # equal by value, and not frozen
+    __hash__: ClassVar[None]  # type: ignore[assignment]  # equal by value, and not frozen
 
     def __repr__(self) -> str:
         values = ", ".join(f"{key}={value!r}" for key, value in self.as_dict().items())

@@ -87,11 +87,11 @@ class Job:
         holder: object | None = None,
         tube: str | None = None,
     ) -> None:
-        self.id = id
-        self.body = body
-        self.encoding = encoding
-        self.holder = holder
-        self.tube = tube
+        self.id: int = id
+        self.body: bytes = body
+        self.encoding: str = encoding
+        self.holder: object | None = holder
+        self.tube: str | None = tube
 
     @property
     def text(self) -> str:
