@@ -37,6 +37,7 @@ LAYERS = {
         6,
         {
             "client",
+            "conform",
             "dashboard",
             "jobs",
             "journal",
@@ -60,14 +61,15 @@ LAYERS = {
     "journal": Layer(2, {"engine", "protocol"}),
     "client": Layer(1, {"protocol"}),
     "engine": Layer(1, {"protocol"}),
+    "conform": Layer(0, set()),
     "protocol": Layer(0, set()),
 }
 SHARED = {"errors", "version"}  # importable by all, and they import nothing of beanrow
 PURE = {"protocol", "engine", *SHARED}
 # What pure code may import. Each line is safe as a whole: no socket, clock, thread, random source.
 PURE_IMPORTS = {
-    *("__future__", "abc", "bisect", "collections", "dataclasses", "enum", "functools"),
-    *("heapq", "itertools", "json", "math", "operator", "re", "struct", "types", "typing"),
+    *("__future__", "abc", "bisect", "collections", "dataclasses", "enum", "functools", "typing"),
+    *("array", "heapq", "itertools", "json", "math", "operator", "re", "struct", "types"),
     "datetime.timedelta",  # a duration; the rest of datetime can ask what time it is
     "sys.maxsize",  # a number; the rest of sys reaches the process and its files
 }

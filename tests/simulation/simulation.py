@@ -19,6 +19,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 from unittest import mock
 
+from beanrow.engine import engine as engine_module
 from beanrow.engine import ready, timers, tube
 from beanrow.engine.engine import Engine
 from beanrow.engine.session import Session
@@ -47,6 +48,7 @@ def stale_allowed(number: int) -> Iterator[None]:
     with ExitStack() as undo:
         for module in (ready, timers, tube):
             undo.enter_context(mock.patch.object(module, "_STALE_ALLOWED", number))
+        undo.enter_context(mock.patch.object(engine_module, "_FEW", number))
         yield
 
 

@@ -14,7 +14,6 @@ Laws:
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable
 from heapq import nsmallest
@@ -53,6 +52,8 @@ __all__ = ["Engine"]
 
 _MOST_LOOKED_AT = 100_000
 """Jobs for one page: some 5 ms."""
+_FEW = 5000
+"""Jobs of a tube in a state that are found without a look at those of others: some 5 ms."""
 
 _MOST_SLOW = 128
 """Commands that took long, the latest ones."""
@@ -221,7 +222,7 @@ class Engine(Queue):
             return replies.DRAINING
         tube = session.used
         job = Job(job_id, tube, priority, delay, ttr or 1, body, now)
-        self.jobs[job_id] = job
+        self.jobs.add(job)
         tube.jobs += 1
         tube.bytes += len(body)
         tube.total_jobs += 1
@@ -282,7 +283,7 @@ class Engine(Queue):
         self.counters.workers += 1
 
     def _reserve_job(self, session: Session, request: requests.ReserveJob, now: int) -> bytes:
-        job = self.jobs.get(request.id)
+        job = self.jobs.find(request.id)
         if job is None or job.state is RESERVED:
             return replies.NOT_FOUND
         if not session.is_worker:
@@ -293,7 +294,7 @@ class Engine(Queue):
     # -- finishing ----------------------------------------------------------------
 
     def _delete(self, session: Session, request: requests.Delete, now: int) -> bytes:
-        job = self.jobs.get(request[0])
+        job = self.jobs.find(request[0])
         if job is None:
             return replies.NOT_FOUND
         if job.state is not RESERVED:
@@ -365,7 +366,7 @@ class Engine(Queue):
     # -- looking ------------------------------------------------------------------
 
     def _peek(self, session: Session, request: requests.Peek, now: int) -> bytes:
-        return _found(self.jobs.get(request.id), session)
+        return _found(self.jobs.find(request.id), session)
 
     def _peek_ready(self, session: Session, request: requests.PeekReady, now: int) -> bytes:
         return _found(session.used.ready.first(), session)
@@ -399,7 +400,7 @@ class Engine(Queue):
         self._make_ready(job, now)
 
     def _kick_job(self, session: Session, request: requests.KickJob, now: int) -> bytes:
-        job = self.jobs.get(request.id)
+        job = self.jobs.find(request.id)
         if job is None or (job.state is not BURIED and job.state is not DELAYED):
             return replies.NOT_FOUND
         self._kick_one(job, now)
@@ -432,7 +433,7 @@ class Engine(Queue):
         return replies.ok(tube_stats(tube, now, more=MORE_STATS in session.words).write())
 
     def _stats_job(self, session: Session, request: requests.StatsJob, now: int) -> bytes:
-        job = self.jobs.get(request.id)
+        job = self.jobs.find(request.id)
         return replies.NOT_FOUND if job is None else replies.ok(job_stats(job, now).write())
 
     def _list_tubes(self, session: Session, request: requests.ListTubes, now: int) -> bytes:
@@ -491,21 +492,30 @@ class Engine(Queue):
         return replies.truncated(len(jobs))
 
     def _list_jobs(self, session: Session, request: requests.ListJobs, now: int) -> bytes:
-        """List from the sorted ids, which are in order already: 25 ms for a million jobs."""
         tube_name, state, after, limit = request
-        tube, jobs, listed = self.tubes.get(tube_name), self.jobs, []
+        tube, listed, last = self.tubes.get(tube_name), [], after
         if tube is None:
             return replies.NOT_FOUND
-        ids = sorted(jobs)
-        first = bisect_right(ids, after)
-        last = first + _MOST_LOOKED_AT
-        for job_id in ids[first:last]:
-            job = jobs[job_id]
+        if tube.count(state) <= _FEW:
+            jobs = iter([job for job in self._jobs_in(tube, state) if job.id > after])
+        else:
+            jobs = self.jobs.after(after)
+        for job in islice(jobs, _MOST_LOOKED_AT):
+            last = job.id
             if job.tube is tube and job.state == state:
                 listed.append(job_listed(job, now))
                 if len(listed) == limit:
-                    return replies.ok(write_page(listed, job_id))
-        return replies.ok(write_page(listed, ids[last - 1] if last < len(ids) else None))
+                    return replies.ok(write_page(listed, last))
+        return replies.ok(write_page(listed, None if next(jobs, None) is None else last))
+
+    def _jobs_in(self, tube: Tube, state: str) -> list[Job]:
+        """Give the jobs of a tube in a state by their ids, without a look at any other tube."""
+        if state == RESERVED:
+            holders = chain(self.sessions.values(), self.tokens.absent())
+            jobs = [job for one in holders for job in one.held.values() if job.tube is tube]
+        else:
+            jobs = tube.jobs_in(state)
+        return sorted(jobs, key=_job_id)
 
     def _session(self, session: Session, request: requests.Session, now: int) -> bytes:
         if self.tokens.draw is None:

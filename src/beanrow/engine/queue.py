@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from beanrow.engine.counters import Counters
 from beanrow.engine.job import BURIED, DELAYED, READY, RESERVED, Job, State
+from beanrow.engine.jobs import Jobs
 from beanrow.engine.keys import Keys
 from beanrow.engine.session import Session
 from beanrow.engine.timers import NEVER, SECOND, Timers
@@ -35,7 +36,7 @@ class Queue:
 
     def __init__(self) -> None:
         self.outbox: list[Session] = []
-        self.jobs: dict[int, Job] = {}
+        self.jobs = Jobs()
         self.tubes: dict[str, Tube] = {}
         self.tube_order: list[Tube] = []
         self.sessions: dict[int, Session] = {}
@@ -237,7 +238,7 @@ class Queue:
 
     def _forget(self, job: Job) -> None:
         """Drop a job that has been taken from everywhere else."""
-        del self.jobs[job.id]
+        self.jobs.remove(job)
         if self._key_of_job:
             self.keys.let_go(job.id)
         tube = job.tube

@@ -131,7 +131,7 @@ class Guard:
         if where == "session":
             resumed = self._engine.tokens.find(request.token)
             return () if resumed is None else {job.tube.name for job in resumed.held.values()}
-        job = self._engine.jobs.get(request.id)
+        job = self._engine.jobs.find(request.id)
         return () if job is None else (job.tube.name,)
 
     def _auth(self, session: Session, request: requests.Request) -> bytes:
