@@ -35,10 +35,20 @@ LAYERS = {
     FACADE: Layer(6, {"client", "protocol", "server", "worker"}),
     "cli": Layer(
         6,
-        {"client", "dashboard", "jobs", "journal", "observe", "protocol", "server", "worker"},
+        {
+            "client",
+            "dashboard",
+            "jobs",
+            "journal",
+            "observe",
+            "protocol",
+            "server",
+            "testing",
+            "worker",
+        },
     ),
     "dashboard": Layer(5, {"client", "observe"}, planned=True),
-    "pytest_plugin": Layer(5, {"client", "server", "worker"}, planned=True),
+    "testing": Layer(5, {"client", "engine", "protocol", "server", "worker"}),
     "cluster": Layer(4, {"engine.session", "protocol", "server.backend"}, planned=True),
     "server": Layer(3, {"engine", "journal", "protocol"}),
     "observe": Layer(
@@ -62,7 +72,7 @@ PURE_IMPORTS = {
     "sys.maxsize",  # a number; the rest of sys reaches the process and its files
 }
 PURE_FORBIDS_CALLS = {"__import__", "eval", "exec", "input", "open", "print"}
-NEEDS_EXTRAS = {"cli", "cluster", "contrib", "dashboard", "observe", "pytest_plugin"}
+NEEDS_EXTRAS = {"cli", "cluster", "contrib", "dashboard", "observe"}
 
 
 class Import(NamedTuple):

@@ -24,7 +24,7 @@ from beanrow.protocol.capabilities import AUTH
 from beanrow.server.audit import Audit
 from beanrow.server.connection import Execute
 from beanrow.server.guard import Access
-from beanrow.server.http import Http
+from beanrow.server.http import Health, Http
 from beanrow.server.limits import NO_LIMITS, Limits
 from beanrow.server.local import Data, KeptQueue
 from beanrow.server.log import Log
@@ -137,7 +137,8 @@ class Server:
 
     def serve_http(self, listeners: list[socket.socket]) -> None:
         """Answer questions of health and for metrics there."""
-        http = Http(self._loop, lambda: write_metrics(self.engine, self._loop, self._host))
+        health = Health(self._loop, lambda: write_metrics(self.engine, self._loop, self._host))
+        http = Http(self._loop, health.answer)
         for listener in listeners:
             self._loop.listen(listener, http.admit)
 
