@@ -37,6 +37,7 @@ LAYERS = {
         6,
         {
             "client",
+            "conform",
             "dashboard",
             "jobs",
             "journal",
@@ -60,6 +61,7 @@ LAYERS = {
     "journal": Layer(2, {"engine", "protocol"}),
     "client": Layer(1, {"protocol"}),
     "engine": Layer(1, {"protocol"}),
+    "conform": Layer(0, set()),
     "protocol": Layer(0, set()),
 }
 SHARED = {"errors", "version"}  # importable by all, and they import nothing of beanrow

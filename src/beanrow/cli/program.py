@@ -7,6 +7,7 @@ import os
 import click
 
 from beanrow.cli.bench import bench
+from beanrow.cli.conform import conform
 from beanrow.cli.copy import copy
 from beanrow.cli.delete import delete, truncate
 from beanrow.cli.dump import dump, restore
@@ -70,7 +71,7 @@ _VERBS = (
     *(kick, bury, release, touch, delete, truncate, move, copy, edit),
     *(dump, restore, migrate),
     *(pause, resume),
-    *(serve, work, journal, bench),
+    *(serve, work, journal, bench, conform),
     *(completion, man),
 )
 for _verb in _VERBS:
