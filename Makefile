@@ -16,7 +16,7 @@ PIP := $(PY) -m pip --disable-pip-version-check install -qq --no-compile
 
 # Two installs into one environment would run into each other under `make -j`.
 .NOTPARALLEL:
-.PHONY: help demo test test-long docs bench bench-worker simulate soak lint types pytest format dist release install-daemon clean
+.PHONY: help demo test test-long docs bench bench-worker simulate soak lint types pytest format hooks dist release install-daemon clean
 
 help: ## this text
 	@echo "Usage: make TARGET   (make and Python 3.11 or newer are all it needs)"
@@ -58,6 +58,9 @@ pytest: $(VENV)/.test-installed try-install-daemon ## the tests alone
 format: $(VENV)/.test-installed ## put the code into the one format
 	$(PY) -m ruff check --fix --quiet . || true
 	$(PY) -m ruff format .
+
+hooks: $(VENV)/.test-installed $(VENV)/.hooks-installed ## have git check before each commit what is fast to check
+	$(PY) -m pre_commit install
 
 docs: $(VENV)/.docs-installed ## the site of documentation, in site/
 	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet --strict && echo "site/index.html; with search: python3 -m http.server --directory site"

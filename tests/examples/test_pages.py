@@ -139,7 +139,7 @@ def commands() -> Iterator[Any]:
             for line in re.sub(r" *\\\n *", " ", block.text).splitlines():
                 command = line.partition(" #")[0].partition(" > ")[0]
                 command = command.replace(".venv/bin/", "").removesuffix(" &").strip()
-                if re.match(r"(python3? -m beanrow\.|beanrow |python manage.py beanrow )", command):
+                if re.match(r"(python3? -m beanrow\.|beanrow [a-z-]|python manage.py beanrow )", command):
                     yield pytest.param(command, id=f"{name(page)}: {command}")
 
 
