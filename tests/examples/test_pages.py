@@ -37,7 +37,6 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 README = ROOT / "README.md"
 TESTED_ELSEWHERE = {"docs/testing.md"}  # tests/testing/test_docs.py: its blocks are test files
-ADDRESS = "localhost:11300"
 
 BLOCK = re.compile(
     r"(?P<notes>(?:^ *<!-- (?:shown|setup|file):.*?-->\n)*)"
@@ -100,7 +99,7 @@ def run(
     block: Block, page: Path, namespace: dict[str, Any], runner: asyncio.Runner, address: str
 ) -> None:
     """Run a block as its page says; line numbers of failures are those of the page."""
-    text = block.text.replace(ADDRESS, address)
+    text = here(block.text, address)
     ast.parse(text)
     if file := block.notes.get("file"):
         Path(file).write_text(text)
@@ -109,7 +108,7 @@ def run(
     known = set(namespace)
     for code in filter(None, (block.notes.get("setup"), "\n" * block.line + text)):
         flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-        compiled = compile(code.replace(ADDRESS, address), page, "exec", flags=flags)
+        compiled = compile(here(code, address), page, "exec", flags=flags)
         if compiled.co_flags & inspect.CO_COROUTINE:
             runner.run(awaited(compiled, namespace))
         else:
@@ -117,6 +116,12 @@ def run(
     for test in [one for one in namespace if one.startswith("test_") and one not in known]:
         with Beanstalk() as beanstalk:
             namespace[test](beanstalk)
+
+
+def here(code: str, address: str) -> str:
+    """Put the server of the test in the place of the one that pages speak of."""
+    port = address.rpartition(":")[2]
+    return code.replace("localhost:11300", address).replace("11300", port)
 
 
 async def awaited(code: Any, namespace: dict[str, Any]) -> None:
@@ -139,7 +144,9 @@ def commands() -> Iterator[Any]:
             for line in re.sub(r" *\\\n *", " ", block.text).splitlines():
                 command = line.partition(" #")[0].partition(" > ")[0]
                 command = command.replace(".venv/bin/", "").removesuffix(" &").strip()
-                if re.match(r"(python3? -m beanrow\.|beanrow [a-z-]|python manage.py beanrow )", command):
+                if re.match(
+                    r"(python3? -m beanrow\.|beanrow [a-z-]|python manage.py beanrow )", command
+                ):
                     yield pytest.param(command, id=f"{name(page)}: {command}")
 
 
