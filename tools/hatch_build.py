@@ -48,6 +48,8 @@ class SharedFiles(BuildHookInterface[Any]):
 
     def _make(self, path: Path, verb: list[str]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        environment = {**os.environ, "PYTHONPATH": str(Path(self.root, "src"))}
+        # Before what is there: pip leads an isolated build to its click that way.
+        paths = [str(Path(self.root, "src")), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
         command = [sys.executable, "-m", "beanrow.cli", *verb]
         path.write_bytes(subprocess.check_output(command, env=environment))
