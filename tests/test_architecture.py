@@ -31,17 +31,37 @@ class Layer(NamedTuple):
 
 FACADE = "__init__"  # beanrow/__init__.py: the public names, which nothing inside imports
 LAYERS = {
+    "contrib": Layer(7, {"cli", "client", "jobs", "protocol", "worker"}),
     FACADE: Layer(6, {"client", "protocol", "server", "worker"}),
-    "cli": Layer(6, {"client", "dashboard", "journal", "observe", "protocol", "server", "worker"}),
+    "cli": Layer(
+        6,
+        {
+            "client",
+            "conform",
+            "dashboard",
+            "jobs",
+            "journal",
+            "observe",
+            "protocol",
+            "server",
+            "testing",
+            "worker",
+        },
+    ),
     "dashboard": Layer(5, {"client", "observe"}, planned=True),
-    "pytest_plugin": Layer(5, {"client", "server", "worker"}, planned=True),
+    "testing": Layer(5, {"client", "engine", "protocol", "server", "worker"}),
     "cluster": Layer(4, {"engine.session", "protocol", "server.backend"}, planned=True),
     "server": Layer(3, {"engine", "journal", "protocol"}),
-    "observe": Layer(3, {"worker.app", "worker.events", "worker.run", "worker.task"}),
+    "observe": Layer(
+        3,
+        {"client", "protocol", "worker.app", "worker.events", "worker.run", "worker.task"},
+    ),
+    "jobs": Layer(3, {"client", "journal.lines", "protocol", "worker.letters"}),
     "worker": Layer(2, {"client", "protocol"}),
     "journal": Layer(2, {"engine", "protocol"}),
     "client": Layer(1, {"protocol"}),
     "engine": Layer(1, {"protocol"}),
+    "conform": Layer(0, set()),
     "protocol": Layer(0, set()),
 }
 SHARED = {"errors", "version"}  # importable by all, and they import nothing of beanrow
@@ -54,7 +74,7 @@ PURE_IMPORTS = {
     "sys.maxsize",  # a number; the rest of sys reaches the process and its files
 }
 PURE_FORBIDS_CALLS = {"__import__", "eval", "exec", "input", "open", "print"}
-NEEDS_EXTRAS = {"cli", "cluster", "dashboard", "observe", "pytest_plugin"}
+NEEDS_EXTRAS = {"cli", "cluster", "contrib", "dashboard", "observe"}
 
 
 class Import(NamedTuple):

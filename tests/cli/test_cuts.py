@@ -14,12 +14,12 @@ import pytest
 
 from beanrow import Client
 from beanrow.cli import migrate as migrate_module
-from beanrow.cli.jobfile import Spec
-from beanrow.cli.jobs import find, next_jobs
 from beanrow.cli.pace import Pace
-from beanrow.cli.selection import Selection
-from beanrow.cli.store import store
 from beanrow.client.pipeline import Result
+from beanrow.jobs.lines import Spec
+from beanrow.jobs.search import find, next_jobs
+from beanrow.jobs.selection import Selection
+from beanrow.jobs.store import store
 from tests.cli.command import COMMAND, SECONDS, environment
 from tests.cli.inside import refused, told, well
 from tests.servers import Daemon, OurServer, Server

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from beanrow import Client
-from beanrow.cli import jobs
+from beanrow.jobs import search
 from beanrow.protocol.values import MAX_UINT32
 from tests.cli.inside import inside, refused, told, well
 from tests.servers import Daemon, OurServer, Server
@@ -81,7 +81,7 @@ def test_too_many_ids_are_refused(
     client: Client, tube: str, at: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client.put_many("12345", tube=tube)
-    monkeypatch.setattr(jobs, "MOST_IDS", 3)
+    monkeypatch.setattr(search, "MOST_IDS", 3)
     assert "--ids FIRST:LAST" in refused(2, "list", "--tube", tube, *at)
     assert told("list", "--tube", tube, "--ids", "1:2", *at) is not None
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from beanrow import Client
-from beanrow.cli.jobs import tubes_of
 from beanrow.cli.program import command_line
+from beanrow.jobs.search import tubes_of
 from tests.cli.command import COMMAND, environment
 from tests.cli.inside import refused, told, well
 from tests.servers import Daemon, Server

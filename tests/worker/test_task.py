@@ -21,14 +21,15 @@ from beanrow import (
     Bury,
     Client,
     JobTooBigError,
+    NotOfferedError,
     Release,
-    UnknownCommandError,
     UnreadableBody,
     current_job,
     provided,
 )
+from beanrow.testing import Beanstalk
 from tests.client.scripted import ScriptedServer
-from tests.servers import Server
+from tests.servers import Daemon, Server
 
 
 @pytest.fixture
@@ -260,38 +261,38 @@ def test_a_codec_of_ones_own() -> None:
     assert f.parameters.decode(b"x\ny") == ((), {"a": "x", "b": "y"})
 
 
-def test_a_unique_job_is_refused_where_the_server_cannot_keep_it(
-    app: App, server: Server, tube: str
-) -> None:
+def test_a_unique_job_is_refused_where_the_server_cannot_keep_it(daemon: Daemon, tube: str) -> None:
+    app = App(daemon.address)
+
     @app.task(tube=tube)
     def send(n: int) -> None: ...
 
-    with pytest.raises(UnknownCommandError, match="was not put"):
+    with pytest.raises(NotOfferedError, match="nothing was sent"):
         send.options(unique="key-1").put(1)
-    with Client(server.address) as client:
+    with Client(daemon.address) as client:
         assert tube not in client.list_tubes()
+    app.close()
+
+
+def test_a_unique_job_is_put_once(beanstalk: Beanstalk, tube: str) -> None:
+    app = App(beanstalk.address)
+
+    @app.task(tube=tube)
+    def send(n: int) -> None: ...
+
+    unique = send.options(unique="key-1", lifetime=60)
+    first = unique.put(1)
+    assert unique.put(2) == first
+    assert beanstalk.assert_put(tube, count=1).json == {"n": 1}
+    beanstalk.client().delete(first)
+    beanstalk.clock.advance(59)
+    assert unique.put(3) == first, "the key outlives its job by what is left of the lifetime"
+    beanstalk.clock.advance(1)
+    assert unique.put(3) > first
+    assert send.options(unique="key-2").put(4) != first
     with pytest.raises(BadValueError, match="unique key"):
-        send.options(unique="key-1").put_many([(1,)])
-
-
-def test_a_unique_job_on_a_server_that_knows_them() -> None:
-    words = (b"capabilities put-unique\r\n", b"OK 17\r\n---\n- put-unique\n\r\n")
-    put = (
-        b'use send\r\nput-unique k 60 65536 0 60 7\r\n{"n":1}\r\n',
-        b"USING send\r\nINSERTED 3\r\n",
-    )
-    again = (put[0], b"USING send\r\nEXISTS 3\r\n")
-    used = [(b"use default\r\n", b"USING default\r\n")]
-    with ScriptedServer([words, put, *used, words, again]) as server:
-        app = App(server.address)
-
-        @app.task
-        def send(n: int) -> None: ...
-
-        unique = send.options(unique="k", lifetime=60)
-        assert unique.put(1) == 3
-        assert unique.put(1) == 3
-        app.close()
+        unique.put_many([(1,)])
+    app.close()
 
 
 # -- test mode --------------------------------------------------------------------

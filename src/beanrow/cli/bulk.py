@@ -11,12 +11,12 @@ from typing import Any, TypeVar
 
 import click
 
-from beanrow.cli.jobs import Found, find, jobs_by_id
 from beanrow.cli.options import JOB_ID
 from beanrow.cli.output import write, write_json
 from beanrow.cli.progress import show_count
-from beanrow.cli.selection import Selection
 from beanrow.client.sync import Client
+from beanrow.jobs.search import Found, find, jobs_by_id
+from beanrow.jobs.selection import Selection
 
 __all__ = [
     "DRY_RUN",

@@ -8,15 +8,16 @@ from typing import Any
 import click
 
 from beanrow.cli.bulk import DRY_RUN, IDS, by_the_hundred, choose, count, one_choice, tell
-from beanrow.cli.jobfile import spec_of
-from beanrow.cli.jobs import Found, ask
 from beanrow.cli.options import TUBE, connected, shared_options
 from beanrow.cli.output import write, write_json
-from beanrow.cli.selection import STATES, Selection, selection_options
-from beanrow.cli.store import store
+from beanrow.cli.selection import selection_options
 from beanrow.client.address import Address
 from beanrow.client.sync import Client
 from beanrow.errors import BeanstalkError
+from beanrow.jobs.lines import spec_of
+from beanrow.jobs.search import Found, ask
+from beanrow.jobs.selection import STATES, Selection
+from beanrow.jobs.store import store
 from beanrow.protocol import commands
 
 __all__ = ["copy"]

@@ -21,15 +21,23 @@ from beanrow.cli.bulk import (
     one_choice,
     tell,
 )
-from beanrow.cli.exits import NothingThereError, no_job
-from beanrow.cli.jobfile import undo_file
-from beanrow.cli.jobs import Found, Part, carry_out, next_jobs, parts_of
 from beanrow.cli.options import connected, shared_options
 from beanrow.cli.progress import show_count
-from beanrow.cli.selection import STATES, Selection, selection_options
+from beanrow.cli.selection import selection_options
 from beanrow.client.address import Address
 from beanrow.client.sync import Client
 from beanrow.errors import NotFoundError
+from beanrow.jobs.lines import undo_file
+from beanrow.jobs.search import (
+    Found,
+    NothingThereError,
+    Part,
+    carry_out,
+    next_jobs,
+    no_job,
+    parts_of,
+)
+from beanrow.jobs.selection import STATES, Selection
 from beanrow.protocol import commands
 
 __all__ = ["delete", "truncate"]

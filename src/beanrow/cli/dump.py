@@ -19,16 +19,17 @@ import click
 
 from beanrow.cli.bulk import DRY_RUN, count, tell
 from beanrow.cli.input import standard_input
-from beanrow.cli.jobfile import Spec, job_line, read_spec
-from beanrow.cli.jobs import find
 from beanrow.cli.options import connected, server_option, shared_options
 from beanrow.cli.output import write
 from beanrow.cli.progress import show_count
-from beanrow.cli.selection import STATES, Selection, selection_options
-from beanrow.cli.store import store
+from beanrow.cli.selection import selection_options
 from beanrow.client.address import Address
 from beanrow.client.sync import Client
 from beanrow.errors import BeanstalkError
+from beanrow.jobs.lines import Spec, job_line, read_spec
+from beanrow.jobs.search import find
+from beanrow.jobs.selection import STATES, Selection
+from beanrow.jobs.store import store
 
 __all__ = ["dump", "restore"]
 

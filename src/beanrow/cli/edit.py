@@ -1,17 +1,12 @@
 """The verb ``edit``: another priority, delay, ttr or body for jobs that are in a queue.
 
-Laws:
-- A job keeps its id where the protocol can change it: its priority, its delay. With another ttr
-  or body it is put again, and has another id.
-- The new one is stored before the old one is deleted, and the old one is held meanwhile: no worker
-  gets both.
-- A job keeps its state, and what is left of its delay.
+Law: a job goes into the undo file before it is changed.
 """
 
 from __future__ import annotations
 
 import os
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import click
 
@@ -28,33 +23,17 @@ from beanrow.cli.bulk import (
     tell,
 )
 from beanrow.cli.input import read_all
-from beanrow.cli.jobfile import Spec, spec_of, undo_file
-from beanrow.cli.jobs import Found, put_back, take
 from beanrow.cli.options import DELAY, PRIORITY, TTR, connected, shared_options
 from beanrow.cli.output import write, write_json
-from beanrow.cli.selection import STATES, Selection, selection_options
-from beanrow.cli.store import store_one
+from beanrow.cli.selection import selection_options
 from beanrow.client.address import Address
 from beanrow.client.sync import Client
-from beanrow.errors import BeanstalkError, NotFoundError
+from beanrow.jobs.change import Edit, edit_held, take
+from beanrow.jobs.lines import undo_file
+from beanrow.jobs.search import Found
+from beanrow.jobs.selection import STATES, Selection
 
 __all__ = ["edit"]
-
-
-class _Edit(NamedTuple):
-    """What is to be another; None is as it was."""
-
-    priority: int | None
-    delay: int | None
-    ttr: int | None
-    body: bytes | None
-
-    def of(self, old: Spec) -> Spec:
-        """Give what becomes of a job."""
-        new = {name: value for name, value in self._asdict().items() if value is not None}
-        if self.delay is not None:
-            new["state"] = "delayed" if self.delay else "ready"
-        return old._replace(**new)
 
 
 @click.command(
@@ -99,8 +78,8 @@ def edit(
     if body is not None and file is not None:
         raise click.UsageError("give --body or --file, not both")
     content = read_all(file) if file else None if body is None else os.fsencode(body)
-    change = _Edit(priority, delay, ttr, content)
-    if change == _Edit(None, None, None, None):
+    change = Edit(priority, delay, ttr, content)
+    if change == Edit():
         raise click.UsageError("give --priority, --delay, --ttr, --body or --file")
     with connected(server) as client:
         found = choose(client, ids, wanted)
@@ -112,9 +91,7 @@ def edit(
         _edit(client, [one.stats.id for one in found], change, undo, as_json=as_json)
 
 
-def _edit(
-    client: Client, ids: list[int], change: _Edit, path: str | None, *, as_json: bool
-) -> None:
+def _edit(client: Client, ids: list[int], change: Edit, path: str | None, *, as_json: bool) -> None:
     edited: list[dict[str, Any]] = []
     try:
         with undo_file(path) as undo:
@@ -123,29 +100,10 @@ def _edit(
                     stats, job = take(client, id)
                     old = Found(stats, job.body)
                     undo.keep(old)
-                    new = _edit_one(client, old, change)
+                    new = edit_held(client, old, change)
                     edited.append({"from": id, "id": new})
                     if not as_json:
                         write(f"{id} -> {new}\n".encode() if id != new else b"%d\n" % id)
     finally:
         if as_json:
             write_json(edited)
-
-
-def _edit_one(client: Client, old: Found, change: _Edit) -> int:
-    """Change a job that this client holds; its id, perhaps a new one."""
-    spec, stats = change.of(spec_of(old)), old.stats
-    if change.ttr is None and change.body is None:
-        put_back(client, stats, state=spec.state, priority=spec.priority, delay=spec.delay)
-        return stats.id
-    try:
-        new = store_one(client, spec)
-    except BeanstalkError:
-        put_back(client, stats)
-        raise
-    try:
-        client.delete(stats.id)
-    except NotFoundError as error:
-        error.add_note(f"the new job is there as {new}, and the old one may be too")
-        raise
-    return new

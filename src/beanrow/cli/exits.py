@@ -13,8 +13,9 @@ from beanrow.errors import (
     JournalError,
     NotFoundError,
 )
+from beanrow.jobs.search import NothingThereError
 
-__all__ = ["CODES", "Exit", "NothingThereError", "exit_code", "no_job", "one_line"]
+__all__ = ["CODES", "Exit", "exit_code", "one_line"]
 
 CODES = """\b
 Exit codes:
@@ -26,7 +27,8 @@ Exit codes:
   5    the output could not be written (closed pipe, full disk)
   6    a journal is damaged, in use, or none
   130  Ctrl-C
-'serve' ends with 0 when it is told to stop, and with 1 when it cannot start.
+'serve' ends with 0 when it is told to stop, and with 1 when it cannot start;
+'conform' with 1 when something differs.
 """
 
 
@@ -40,15 +42,6 @@ class Exit(IntEnum):
     REFUSED = 4
     OUTPUT = 5
     DAMAGED = 6
-
-
-class NothingThereError(Exception):
-    """What was asked for is not there; the message says what to do."""
-
-
-def no_job(id: int) -> NothingThereError:
-    """Tell that there is no job with this id."""
-    return NothingThereError(f"no job {id}: it was deleted, or never put on this server")
 
 
 def exit_code(error: Exception) -> Exit:

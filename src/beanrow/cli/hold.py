@@ -13,8 +13,6 @@ from collections.abc import Iterable
 import click
 
 from beanrow.cli.bulk import count, tell
-from beanrow.cli.exits import NothingThereError
-from beanrow.cli.jobs import next_jobs, put_back, take
 from beanrow.cli.options import (
     COUNT,
     DELAY,
@@ -27,6 +25,8 @@ from beanrow.cli.options import (
 )
 from beanrow.client.address import Address
 from beanrow.errors import BuriedJob
+from beanrow.jobs.change import put_back, take
+from beanrow.jobs.search import NothingThereError, next_jobs
 
 __all__ = ["bury", "release", "touch"]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import click
 
 from beanrow.cli.bulk import DRY_RUN, IDS, by_the_hundred, choose, count, one_choice, tell
-from beanrow.cli.exits import NothingThereError
-from beanrow.cli.jobs import carry_out, chosen_tubes
 from beanrow.cli.options import COUNT, connected, shared_options
-from beanrow.cli.selection import Selection, selection_options
+from beanrow.cli.selection import selection_options
 from beanrow.client.address import Address
 from beanrow.client.sync import Client
+from beanrow.jobs.search import NothingThereError, carry_out, chosen_tubes
+from beanrow.jobs.selection import Selection
 from beanrow.protocol import commands
 from beanrow.protocol.stats import TubeStats
 

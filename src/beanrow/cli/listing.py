@@ -8,17 +8,17 @@ from typing import Any
 
 import click
 
-from beanrow.cli.jobfile import body_document
-from beanrow.cli.jobs import Found, find
 from beanrow.cli.options import connected, shared_options_of_servers
 from beanrow.cli.output import write
 from beanrow.cli.progress import show_count
-from beanrow.cli.selection import STATES, Selection, selection_options
+from beanrow.cli.selection import selection_options
 from beanrow.client.address import Address
+from beanrow.jobs.lines import body_document, shown
+from beanrow.jobs.search import Found, find
+from beanrow.jobs.selection import STATES, Selection
 
-__all__ = ["list_", "shown"]
+__all__ = ["list_"]
 
-_MOST_SHOWN = 60
 _HEAD = ("id", "tube", "state", "pri", "age", "left", "body")
 
 
@@ -81,13 +81,3 @@ def _write_line(server: str, cells: Iterable[str]) -> None:
     id, tube, state, priority, age, left, body = cells
     line = f"{id:>8}  {tube:<20} {state:<8} {priority:>10} {age:>7} {left:>7}  {body}"
     write(f"{f'{server:<21} ' if server else ''}{line}\n".encode())
-
-
-def shown(body: bytes) -> str:
-    """Show the beginning of a body on a line; what could steer a terminal is escaped."""
-    text = body[: 4 * _MOST_SHOWN].decode("utf-8", "backslashreplace")
-    cut = text[:_MOST_SHOWN]
-    told = "".join(
-        one if one.isprintable() else one.encode("unicode_escape").decode() for one in cut
-    )
-    return told if cut == text and len(body) <= 4 * _MOST_SHOWN else f"{told}..."

@@ -17,16 +17,16 @@ from collections.abc import Iterator
 import click
 
 from beanrow.cli.bulk import DRY_RUN, YES, agree, count, tell
-from beanrow.cli.jobfile import spec_of
-from beanrow.cli.jobs import Found, Part, ask, carry_out, next_jobs, parts_of, tubes_of
 from beanrow.cli.options import SERVER, connected, shared_options
 from beanrow.cli.pace import RATE, Pace
 from beanrow.cli.progress import show_count
-from beanrow.cli.selection import STATES
-from beanrow.cli.store import store
 from beanrow.client.address import Address
 from beanrow.client.sync import Client
 from beanrow.errors import BeanstalkError
+from beanrow.jobs.lines import spec_of
+from beanrow.jobs.search import Found, Part, ask, carry_out, next_jobs, parts_of, tubes_of
+from beanrow.jobs.selection import STATES
+from beanrow.jobs.store import store
 from beanrow.protocol import commands
 
 __all__ = ["migrate"]

@@ -1,8 +1,6 @@
 """The verb ``move``: dead letters back to where they came from, or jobs into another tube.
 
 Laws:
-- A job is put in its new place before it leaves the old one: whatever ends this in between
-  leaves both, and never neither.
 - A job that is put again has another id; each move tells the old one and the new one.
 - Jobs that come into the tube meanwhile are left, so that this ends.
 """
@@ -15,17 +13,16 @@ from typing import Any
 import click
 
 from beanrow.cli.bulk import DRY_RUN, IDS, choose, count, one_choice, tell
-from beanrow.cli.exits import no_job
-from beanrow.cli.jobs import Found, next_jobs, parts_of, put_back, take
 from beanrow.cli.options import TUBE, connected, shared_options
 from beanrow.cli.output import write, write_json
-from beanrow.cli.selection import STATES, Selection, selection_options
+from beanrow.cli.selection import selection_options
 from beanrow.client.address import Address
 from beanrow.client.sync import Client
-from beanrow.errors import BadValueError, NotFoundError
+from beanrow.errors import BadValueError
+from beanrow.jobs.change import Moved, is_letter, move_job, put_back, take
+from beanrow.jobs.search import Found, next_jobs, no_job, parts_of
+from beanrow.jobs.selection import STATES, Selection
 from beanrow.protocol.stats import JobStats
-from beanrow.protocol.values import Job
-from beanrow.worker.letters import read_letter
 
 __all__ = ["move"]
 
@@ -70,9 +67,9 @@ def move(
         moved: list[dict[str, Any]] = []
         try:
             for one in _moved(client, ids, wanted, to):
-                moved.append(one)
+                moved.append({"from": one.old, "id": one.new, "tube": one.tube})
                 if not as_json:
-                    write(f"{one['from']} -> {one['id']} in {one['tube']}\n".encode())
+                    write(f"{one.old} -> {one.new} in {one.tube}\n".encode())
         finally:
             if as_json:
                 write_json(moved)
@@ -87,10 +84,10 @@ def _would_move(client: Client, ids: tuple[int, ...], wanted: Selection, to: str
 
 def _moved(
     client: Client, ids: tuple[int, ...], wanted: Selection, to: str | None
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Moved]:
     if ids:
         for id in ids:
-            moved = _one(client, id, to)
+            moved = move_job(client, id, to)
             if moved is None:
                 raise no_job(id)
             yield moved
@@ -98,10 +95,10 @@ def _moved(
     strange: list[JobStats] = []
     try:
         for found in _some(client, wanted, to):
-            if to is None and not _is_letter(found.known_body):
+            if to is None and not is_letter(found.known_body):
                 stats, _ = take(client, found.stats.id)  # so that it does not come again
                 strange.append(stats)
-            elif moved := _one(client, found.stats.id, to):
+            elif moved := move_job(client, found.stats.id, to):
                 yield moved
     finally:
         for stats in strange:
@@ -121,36 +118,3 @@ def _some(client: Client, wanted: Selection, to: str | None) -> Iterator[Found]:
     for part in parts_of(client, wanted.tubes, wanted.meant_states):
         if part.tube != to:
             yield from next_jobs(client, part.tube, part.state, part.jobs)
-
-
-def _is_letter(body: bytes) -> bool:
-    try:
-        read_letter(body)
-    except BadValueError:
-        return False
-    return True
-
-
-def _one(client: Client, id: int, to: str | None) -> dict[str, Any] | None:
-    """Move a job; None if it is not there, or somebody else has it."""
-    try:
-        if to is not None:
-            return {"from": id, "id": client.move(id, to), "tube": to}
-        read_letter(client.peek(id).body)  # refused before it is taken
-        return _unwrapped(client, client.reserve_job(id))
-    except NotFoundError as error:
-        if getattr(error, "__notes__", None):  # it is in its new place already
-            raise
-        return None
-
-
-def _unwrapped(client: Client, job: Job) -> dict[str, Any]:
-    """Put the job in a dead letter again; BadValueError if it is none."""
-    letter = read_letter(job.body)
-    new = client.put(letter.body, tube=letter.tube, priority=letter.priority, ttr=letter.ttr)
-    try:
-        client.delete(job)
-    except NotFoundError as error:
-        error.add_note(f"its job is in tube {letter.tube} as {new}, and the letter is still there")
-        raise
-    return {"from": job.id, "id": int(new), "tube": letter.tube}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 
 from beanrow.cli.bulk import DRY_RUN, count
-from beanrow.cli.jobs import carry_out, chosen_tubes
 from beanrow.cli.options import connected, period, shared_options_of_servers
 from beanrow.cli.output import write, write_json
 from beanrow.client.address import Address
+from beanrow.jobs.search import carry_out, chosen_tubes
 from beanrow.protocol import commands
 
 __all__ = ["pause", "resume"]

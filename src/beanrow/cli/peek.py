@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from beanrow.cli.exits import NothingThereError, no_job
 from beanrow.cli.options import JOB_ID, TUBE, connected, shared_options
 from beanrow.cli.output import write_job
 from beanrow.client.address import Address
 from beanrow.client.sync import Client
 from beanrow.errors import NotFoundError
+from beanrow.jobs.search import NothingThereError, no_job
 from beanrow.protocol.values import Job
 
 __all__ = ["peek"]

@@ -7,11 +7,12 @@ import os
 import click
 
 from beanrow.cli.bench import bench
+from beanrow.cli.conform import conform
 from beanrow.cli.copy import copy
 from beanrow.cli.delete import delete, truncate
 from beanrow.cli.dump import dump, restore
 from beanrow.cli.edit import edit
-from beanrow.cli.exits import CODES, Exit, NothingThereError, exit_code, one_line
+from beanrow.cli.exits import CODES, Exit, exit_code, one_line
 from beanrow.cli.hold import bury, release, touch
 from beanrow.cli.journal import journal
 from beanrow.cli.kick import kick
@@ -32,6 +33,7 @@ from beanrow.cli.watch import watch
 from beanrow.cli.work import work
 from beanrow.client.address import Address
 from beanrow.errors import BeanstalkError
+from beanrow.jobs.search import NothingThereError
 from beanrow.version import __version__
 
 __all__ = ["command_line", "run"]
@@ -69,7 +71,7 @@ _VERBS = (
     *(kick, bury, release, touch, delete, truncate, move, copy, edit),
     *(dump, restore, migrate),
     *(pause, resume),
-    *(serve, work, journal, bench),
+    *(serve, work, journal, bench, conform),
     *(completion, man),
 )
 for _verb in _VERBS:

@@ -11,12 +11,12 @@ from typing import Literal, TypeAlias
 
 import click
 
-from beanrow.cli.exits import NothingThereError
 from beanrow.cli.options import TIMEOUT, TUBE, connected, shared_options
 from beanrow.cli.output import write_job
 from beanrow.client.address import Address
 from beanrow.client.sync import Client
 from beanrow.errors import BuriedJob, NotFoundError
+from beanrow.jobs.search import NothingThereError
 from beanrow.protocol.stats import JobStats
 from beanrow.protocol.values import Job
 

@@ -6,13 +6,12 @@ from typing import Any
 
 import click
 
-from beanrow.cli.exits import NothingThereError, no_job
-from beanrow.cli.jobs import tubes_of
 from beanrow.cli.options import JOB_ID, TUBE, connected, shared_options_of_servers
 from beanrow.cli.output import write, write_json, write_table
 from beanrow.client.address import Address
 from beanrow.client.sync import Client
 from beanrow.errors import NotFoundError
+from beanrow.jobs.search import NothingThereError, no_job, tubes_of
 from beanrow.protocol.stats import JobStats, ServerStats, TubeStats
 
 __all__ = ["stats", "tubes"]

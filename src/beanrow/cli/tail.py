@@ -12,14 +12,13 @@ from functools import partial
 
 import click
 
-from beanrow.cli.exits import NothingThereError
-from beanrow.cli.jobfile import body_document
-from beanrow.cli.listing import shown
 from beanrow.cli.options import COUNT, DELAY, TIMEOUT, TUBE, connected, shared_options
 from beanrow.cli.output import write
 from beanrow.cli.reserve import Action, finish, watch_only
 from beanrow.client.address import Address
 from beanrow.client.sync import Client
+from beanrow.jobs.lines import body_document, shown
+from beanrow.jobs.search import NothingThereError
 from beanrow.protocol.stats import JobStats
 from beanrow.protocol.values import Job
 

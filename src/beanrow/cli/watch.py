@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import click
 
 from beanrow.cli.bulk import count
-from beanrow.cli.jobs import tubes_of
 from beanrow.cli.options import checked, connected, shared_options_of_servers
 from beanrow.cli.output import write, write_json
 from beanrow.client.address import Address
 from beanrow.errors import BadValueError
+from beanrow.jobs.search import tubes_of
 from beanrow.protocol.stats import TubeStats
 
 __all__ = ["watch"]

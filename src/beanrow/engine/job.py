@@ -61,8 +61,9 @@ class Job:
     """One job. ``delay`` and ``ttr`` in seconds, ``created`` and ``deadline`` in nanoseconds.
 
     ``deadline`` is when the delay of a delayed or the ttr of a reserved job ends. Of a buried
-    job it is its place among the burials, and it means nothing in a ready one. ``file`` is the
-    number of the journal's file that holds the job, 0 without a journal.
+    job it is its place among the burials, and it means nothing in a ready one. ``since`` is when a
+    ready job became so, or when a reserved one was handed out. ``file`` is the number of the
+    journal's file that holds the job, 0 without a journal.
     """
 
     __slots__ = (
@@ -75,11 +76,13 @@ class Job:
         "priority",
         "rarities",
         "reserves",
+        "since",
         "state",
         "ttr",
         "tube",
     )
 
+    since: int
     delay = _Rare()
     timeouts = _Rare()
     releases = _Rare()
@@ -89,14 +92,16 @@ class Job:
     def __init__(
         self, id: int, tube: Tube, priority: int, delay: int, ttr: int, body: bytes, created: int
     ) -> None:
-        self.id = id
-        self.tube = tube
-        self.priority = priority
-        self.ttr = ttr
-        self.body = body
-        self.created = created
+        self.id: int = id
+        self.tube: Tube = tube
+        self.priority: int = priority
+        self.ttr: int = ttr
+        self.body: bytes = body
+        self.created: int = created
         self.state: State = READY
-        self.deadline = self.file = self.reserves = 0
+        self.deadline: int = 0
+        self.file: int = 0
+        self.reserves: int = 0
         self.holder: Session | None = None
         self.rarities = _NONE
         if delay:

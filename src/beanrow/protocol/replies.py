@@ -31,10 +31,13 @@ __all__ = [
     "ReplyStream",
     "exists",
     "found",
+    "found_in",
     "inserted",
     "kicked",
+    "named",
     "ok",
     "reserved",
+    "reserved_in",
     "split_lines",
     "truncated",
     "using",
@@ -91,6 +94,11 @@ def kicked(count: int) -> bytes:
     return b"KICKED %d\r\n" % count
 
 
+def named(name: str) -> bytes:
+    """NAMED: the connection is called so."""
+    return b"NAMED %b\r\n" % name.encode()
+
+
 def truncated(count: int) -> bytes:
     """TRUNCATED: so many jobs were deleted."""
     return b"TRUNCATED %d\r\n" % count
@@ -101,9 +109,19 @@ def reserved(job_id: int, body: bytes) -> bytes:
     return b"RESERVED %d %d\r\n%b\r\n" % (job_id, len(body), body)
 
 
+def reserved_in(tube: str, job_id: int, body: bytes) -> bytes:
+    """RESERVED, for a connection that asked to be told the tube."""
+    return b"RESERVED %d %d %b\r\n%b\r\n" % (job_id, len(body), tube.encode(), body)
+
+
 def found(job_id: int, body: bytes) -> bytes:
     """FOUND: a job to look at."""
     return b"FOUND %d %d\r\n%b\r\n" % (job_id, len(body), body)
+
+
+def found_in(tube: str, job_id: int, body: bytes) -> bytes:
+    """FOUND, for a connection that asked to be told the tube."""
+    return b"FOUND %d %d %b\r\n%b\r\n" % (job_id, len(body), tube.encode(), body)
 
 
 def ok(document: bytes) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
-from beanrow.client.address import read_address
+from beanrow.client.address import Address, read_address
 from beanrow.client.wire import tls_context
 from beanrow.errors import BadValueError
 from beanrow.protocol.values import DEFAULT_PRIORITY, DEFAULT_TTR, Duration
@@ -68,11 +68,11 @@ class App:
         tls: ssl.SSLContext | None = None,
         middleware: Sequence[Middleware] = (),
     ) -> None:
-        self.address = read_address(address)
+        self.address: Address = read_address(address)
         self.timeout = timeout
         self.tls = tls
         self.tasks: dict[str, Task[..., Any]] = {}
-        self.middleware = list(middleware)
+        self.middleware: list[Middleware] = list(middleware)
         self.sink: Sink = _Server(self)
         self._client: Client | None = None
         self._replies: Replies | None = None
@@ -246,12 +246,13 @@ class _Server:
         self, task: Task[Any, Any], body: bytes, terms: Terms, unique: tuple[str, int] | None
     ) -> int:
         client = self._app.client
+        tube, priority, delay, ttr = terms
         if unique is None:
-            tube, priority, delay, ttr = terms
             return client.put(body, tube=tube, priority=priority, delay=delay, ttr=ttr)
-        from beanrow.worker.unique import put_unique
-
-        return put_unique(client, body, terms, *unique)
+        key, life = unique
+        return client.put_unique(
+            key, body, tube=tube, lifetime=life, priority=priority, delay=delay, ttr=ttr
+        )
 
     def put_many(self, task: Task[Any, Any], bodies: Iterable[bytes], terms: Terms) -> list[int]:
         return self._app.client.put_many(bodies, **terms._asdict())

@@ -23,6 +23,7 @@ from beanrow.protocol import commands
 from beanrow.protocol.commands import Command, read_deleted
 from beanrow.protocol.values import Job
 from beanrow.worker.batch import Batch
+from beanrow.worker.introduction import introduction
 from beanrow.worker.keeper import keep
 from beanrow.worker.letters import PastErrors
 from beanrow.worker.line import Line
@@ -57,7 +58,9 @@ class Counts:
     __slots__ = ("done", "failed", "lost")
 
     def __init__(self) -> None:
-        self.done = self.failed = self.lost = 0
+        self.done: int = 0
+        self.failed: int = 0
+        self.lost: int = 0
 
 
 class Caution:
@@ -106,11 +109,11 @@ class Shared:
     def __init__(self, app: App, hooks: Hooks, slots: int) -> None:
         self.app = app
         self.hooks = hooks
-        self.counts = Counts()
-        self.past = PastErrors()
-        self.caution = Caution(slots, time.monotonic())
-        self.stopping = threading.Event()
-        self.rates = threading.Lock()
+        self.counts: Counts = Counts()
+        self.past: PastErrors = PastErrors()
+        self.caution: Caution = Caution(slots, time.monotonic())
+        self.stopping: threading.Event = threading.Event()
+        self.rates: threading.Lock = threading.Lock()
 
 
 class Slot:
@@ -143,6 +146,7 @@ class Slot:
         while not (shared.stopping.is_set() or self.gone):
             try:
                 line = opened()
+                _carried(introduction(), line.exchange)
                 line.watch(tuple(self.tasks))
                 self.line = line
                 if shared.stopping.is_set():  # it did not see this line

@@ -16,18 +16,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from beanrow.cli.exits import NothingThereError, no_job
-from beanrow.cli.selection import Selection, by_glob
 from beanrow.client.pipeline import MOST_COMMANDS
 from beanrow.client.sync import Client
-from beanrow.errors import BadValueError, BuriedJob, NotFoundError
+from beanrow.errors import BadValueError, NotFoundError
+from beanrow.jobs.selection import Selection, by_glob
 from beanrow.protocol import commands
 from beanrow.protocol.commands import Command
 from beanrow.protocol.stats import JobStats, TubeStats
-from beanrow.protocol.values import Job
 
 __all__ = [
     "Found",
+    "NothingThereError",
     "Part",
     "Tell",
     "ask",
@@ -36,9 +35,8 @@ __all__ = [
     "find",
     "jobs_by_id",
     "next_jobs",
+    "no_job",
     "parts_of",
-    "put_back",
-    "take",
     "tubes_of",
 ]
 
@@ -49,6 +47,15 @@ _BODIES_AT_ONCE = 50
 
 Tell = Callable[[int, int], object]
 """Is told how many are done, and of how many."""
+
+
+class NothingThereError(Exception):
+    """What was asked for is not there; the message says what to do."""
+
+
+def no_job(id: int) -> NothingThereError:
+    """Tell that there is no job with this id."""
+    return NothingThereError(f"no job {id}: it was deleted, or never put on this server")
 
 
 class Found(NamedTuple):
@@ -223,32 +230,3 @@ def next_jobs(client: Client, tube: str, state: str, most: int) -> Iterator[Foun
             (stats,) = ask(client, [commands.stats_job(job)])
             found = None if stats is None else Found(stats, job.body)
         yield found
-
-
-def take(client: Client, id: int) -> tuple[JobStats, Job]:
-    """Reserve a job that nobody holds; its statistics are those from before.
-
-    NothingThereError if there is none, BadValueError if somebody else holds it.
-    """
-    stats, job = ask(client, [commands.stats_job(id), commands.reserve_job(id)])
-    if stats is None:
-        raise no_job(id)
-    if job is None:
-        raise BadValueError(
-            f"job {id} is held by another connection, and only that one can change it; "
-            f"its time there ends in {stats.time_left} s"
-        )
-    return stats, job
-
-
-def put_back(
-    client: Client, stats: JobStats, *, state: str = "", priority: int | None = None, delay: int = 0
-) -> None:
-    """Give a job that was taken back to the state it was in, or to another one."""
-    pri = stats.pri if priority is None else priority
-    if not state:
-        state, delay = stats.state, stats.time_left
-    if state == "buried":
-        client.bury(stats.id, priority=pri)
-    elif not client.release(stats.id, priority=pri, delay=delay if state == "delayed" else 0):
-        raise BuriedJob(stats.id)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from beanrow.cli.jobfile import Spec
 from beanrow.client.pipeline import Result
 from beanrow.client.sync import Client
 from beanrow.errors import BeanstalkError
+from beanrow.jobs.lines import Spec
 from beanrow.protocol import commands
 from beanrow.protocol.values import MAX_UINT32
 

@@ -14,15 +14,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-import click
-
-from beanrow.cli.jobs import Found
-from beanrow.errors import JournalError
+from beanrow.errors import BadValueError, JournalError
+from beanrow.jobs.search import Found
 from beanrow.journal.lines import read_lines
 
-__all__ = ["Spec", "Undo", "body_document", "job_line", "read_spec", "spec_of", "undo_file"]
+__all__ = [
+    "Spec",
+    "Undo",
+    "body_document",
+    "job_line",
+    "read_spec",
+    "shown",
+    "spec_of",
+    "undo_file",
+]
 
 _SECOND = 10**9
+_MOST_SHOWN = 60
 _COUNTS = ("reserves", "timeouts", "releases", "buries", "kicks")
 
 
@@ -51,6 +59,16 @@ def body_document(body: bytes) -> dict[str, str]:
         return {"body": body.decode("utf-8")}
     except UnicodeDecodeError:
         return {"body_base64": base64.b64encode(body).decode()}
+
+
+def shown(body: bytes) -> str:
+    """Show the beginning of a body on a line; what could steer a terminal is escaped."""
+    text = body[: 4 * _MOST_SHOWN].decode("utf-8", "backslashreplace")
+    cut = text[:_MOST_SHOWN]
+    told = "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode() for one in cut
+    )
+    return told if cut == text and len(body) <= 4 * _MOST_SHOWN else f"{told}..."
 
 
 def job_line(found: Found) -> bytes:
@@ -114,11 +132,11 @@ class Undo:
 
 @contextmanager
 def undo_file(path: str | None) -> Iterator[Undo]:
-    """Open the undo file, where one is wanted; UsageError if it cannot be made."""
+    """Open the undo file, where one is wanted; BadValueError if it cannot be made."""
     try:
         undo = Undo(path)
     except OSError as error:
-        raise click.UsageError(f"cannot write {path}: {error.strerror}") from error
+        raise BadValueError(f"cannot write {path}: {error.strerror}") from error
     try:
         yield undo
     finally:
