@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from heapq import heappop, heappush
 from typing import TypeVar
 
@@ -98,7 +99,8 @@ class TestLoop(Loop):
         """Have ``run`` end, from any thread or signal handler."""
         self._ended = True
         self.stop()
-        self._mouth.send(b"!")
+        with suppress(OSError):  # closed, if the loop has come to its end since the line above
+            self._mouth.send(b"!")
 
     # -- what is done in its thread -----------------------------------------------
 
