@@ -48,8 +48,7 @@ class SharedFiles(BuildHookInterface[Any]):
 
     def _make(self, path: Path, verb: list[str]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Before what is there: pip leads an isolated build to its click that way.
-        paths = [str(Path(self.root, "src")), *filter(None, [os.environ.get("PYTHONPATH")])]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+        paths = [str(Path(self.root, "src")), os.environ.get("PYTHONPATH", "")]  # pip's: click
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
         command = [sys.executable, "-m", "beanrow.cli", *verb]
         path.write_bytes(subprocess.check_output(command, env=environment))

@@ -72,7 +72,9 @@ class FaultyLink(Link):
     def say(self) -> None:
         """Send the session's replies, as far as no fault is in the way."""
         said = self.session.replies
-        if self._mute:
+        if not said:  # it is dismissed
+            super().say()
+        elif self._mute:
             said.clear()
         elif self._late:
             self._behind += said
@@ -111,9 +113,10 @@ class FaultyLink(Link):
     def _say_and_stay(self) -> None:
         """Say the replies and keep the connection, though its peer has taken leave."""
         session = self.session
-        closing, session.closing = session.closing, False
-        super().say()
-        session.closing = closing
+        if session.replies:
+            closing, session.closing = session.closing, False
+            super().say()
+            session.closing = closing
 
     def _say_late(self, pause: float) -> None:
         """Say the pieces of what is late, a pause before each, and then what is behind it."""

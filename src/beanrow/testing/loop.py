@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from heapq import heappop, heappush
 from typing import TypeVar
 
@@ -96,7 +97,8 @@ class TestLoop(Loop):
         """Have ``run`` end, from any thread or signal handler."""
         self._ended = True
         self.stop()
-        self.wake()
+        with suppress(OSError):  # closed, if the loop has come to its end since the line above
+            self.wake()
 
     def wake(self) -> None:
         """Have the loop turn, from any thread or signal handler."""
