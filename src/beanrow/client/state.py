@@ -39,7 +39,7 @@ class State:
     def __init__(self) -> None:
         self.used: str = DEFAULT_TUBE
         self.watched: tuple[str, ...] = (DEFAULT_TUBE,)
-        self.asks = False
+        self.asks: bool = False
         self.held: dict[int, object] = {}
         self.lost: dict[int, str] = {}
 

@@ -51,13 +51,13 @@ class Beanstalk:
         size = whole_number(max_job_size, "max_job_size", MAX_UINT32)
         self._loop = TestLoop(size, Log(out=self._log))
         listener = listen_tcp("127.0.0.1", 0)
-        self.address = where(listener)
+        self.address: str = where(listener)
         self._loop.listen(listener)
         self._thread = threading.Thread(target=self._loop.run, name="beanstalk", daemon=True)
         self._thread.start()
         self._given = ExitStack()
-        self.clock = Clock(self._loop)
-        self.faults = FaultSwitches(self._loop)
+        self.clock: Clock = Clock(self._loop)
+        self.faults: FaultSwitches = FaultSwitches(self._loop)
 
     def __repr__(self) -> str:
         return f"<Beanstalk at {self.address}>"

@@ -73,7 +73,7 @@ class Faults:
 
     def __init__(self) -> None:
         self._armed: list[Armed] = []
-        self.out_of_memory = False
+        self.out_of_memory: bool = False
 
     def arm(self, kind: FaultKind, command: str | None, seconds: float, times: int) -> None:
         """Have a fault wait for the next ``times`` of these commands; BadValueError if none is."""

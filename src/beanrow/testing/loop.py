@@ -18,6 +18,7 @@ from concurrent.futures import Future
 from heapq import heappop, heappush
 from typing import TypeVar
 
+from beanrow.engine.engine import Engine
 from beanrow.engine.timers import SECOND
 from beanrow.server.connection import Execute
 from beanrow.server.link import Link, Socket
@@ -47,10 +48,10 @@ class TestLoop(Loop):
     __test__ = False  # as TestQueue
 
     def __init__(self, max_job_size: int, log: Log) -> None:
-        self.virtual = VirtualTime()
-        self.faults = Faults()
+        self.virtual: VirtualTime = VirtualTime()
+        self.faults: Faults = Faults()
         self._max_job_size = max_job_size
-        self.queue = TestQueue(self.virtual.now(), max_job_size)
+        self.queue: TestQueue = TestQueue(self.virtual.now(), max_job_size)
         super().__init__(self.queue, self.virtual.now, log=log)
         self._thread = 0
         self._ended = False
@@ -128,7 +129,7 @@ class TestLoop(Loop):
 
     def _come_to(self, when: int) -> None:
         self.virtual.move_to(when)
-        self.now = self.virtual.now()
+        self.now: int = self.virtual.now()
         self.queue.tick(self.now)
         while self.queue.outbox:
             self._say_all()
@@ -146,7 +147,7 @@ class TestLoop(Loop):
         self.faults.clear()
         self.virtual.begin_anew()
         self.queue = TestQueue(self.virtual.now(), self._max_job_size)
-        self.engine = self.queue
+        self.engine: Engine = self.queue
 
     def call_at(self, when: int, action: Callable[[], None]) -> None:
         """Call ``action`` when it would be ``when`` if the clock ran: it is for live peers."""
