@@ -22,7 +22,7 @@ FaultKind = Literal["cut", "drop", "hang", "delay", "slow"]
 is said on that connection any more. ``delay``: its reply comes late. ``slow``: its reply comes
 piece by piece."""
 KINDS: tuple[FaultKind, ...] = get_args(FaultKind)
-LATE = ("delay", "slow")
+LATE: tuple[FaultKind, ...] = ("delay", "slow")
 """Those that take time."""
 
 _PUTS = (requests.Put, requests.PutInTube, requests.PutUnique)
