@@ -31,8 +31,8 @@ class _Side:
     """What one end has been told and not read yet, and whether that was all."""
 
     def __init__(self) -> None:
-        self.data = bytearray()
-        self.ended = False
+        self.data: bytearray = bytearray()
+        self.ended: bool = False
 
     @property
     def readable(self) -> bool:
@@ -54,8 +54,8 @@ class _MemoryConnection:
         self._poller = poller
         self._number = number
         self.lock: threading.Condition = poller.lock
-        self.to_server = _Side()
-        self.to_client = _Side()
+        self.to_server: _Side = _Side()
+        self.to_client: _Side = _Side()
         self.told: Callable[[], object] = poller.notify
 
     def fileno(self) -> int:
@@ -160,8 +160,8 @@ class MemoryWire(Wire):
         self._connection = connection
         self._lock = connection.lock
         self._seconds: float | None = None
-        self.send = connection.say
-        self.recv = self._recv
+        self.send: Callable[..., int] = connection.say
+        self.recv: Callable[..., bytes] = self._recv
 
     def _recv(self, size: int, _flags: int = 0) -> bytes:
         side = self._connection.to_client
