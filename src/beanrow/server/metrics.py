@@ -42,6 +42,12 @@ _TUBE_FAMILIES: tuple[tuple[str, str, str, Callable[[Tube, int], Iterable[Sample
         ),
     ),
     (
+        "beanrow_tube_jobs_bytes",
+        "gauge",
+        "Bytes of the bodies of all jobs of a tube.",
+        lambda tube, _: (("", tube.bytes),),
+    ),
+    (
         "beanrow_tube_jobs_urgent",
         "gauge",
         "Ready jobs of a tube with a priority below 1024.",
