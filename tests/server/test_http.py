@@ -114,6 +114,7 @@ def test_metrics(server: OurServer) -> None:
         "beanrow_connections": 2,
         "beanrow_waiting": 1,
         "beanrow_draining": 0,
+        'beanrow_tube_jobs_bytes{tube="emails"}': 3,
         'beanrow_tube_waiting{tube="emails"}': 1,
         'beanrow_tube_paused{tube="emails"}': 1,
         'beanrow_tube_paused{tube="default"}': 0,
