@@ -113,6 +113,7 @@ def test_metrics(server: OurServer) -> None:
         "beanrow_jobs_put_total": 4,
         "beanrow_connections": 2,
         "beanrow_waiting": 1,
+        "beanrow_absent_sessions": 0,
         "beanrow_draining": 0,
         'beanrow_tube_jobs_bytes{tube="emails"}': 3,
         'beanrow_tube_waiting{tube="emails"}': 1,

@@ -218,6 +218,12 @@ def _server_lines(engine: Engine, loop: Loop, host: HostFacts) -> Iterator[str]:
     yield one("beanrow_workers", "gauge", "Those that have reserved.", plain("current-workers"))
     yield one("beanrow_waiting", "gauge", "Those that wait for a job.", plain("current-waiting"))
     yield one(
+        "beanrow_absent_sessions",
+        "gauge",
+        "Lost connections whose jobs are kept for their grace.",
+        ("", sum(1 for _ in engine.tokens.absent())),
+    )
+    yield one(
         "beanrow_connections_opened_total",
         "counter",
         "Connections since the start.",
