@@ -5,6 +5,7 @@ One run tells all of it: fill; put, reserve and delete on top; drain to the last
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -21,6 +22,8 @@ CONNECTIONS, DEPTH = 50, 16
 LONGEST = 60.0
 """Seconds that a fill or a drain may take before it is cut short."""
 TOP_SECONDS = 1.5
+GIVING_BACK_SECONDS = 2.0
+"""What a server is given for it once it is empty."""
 
 
 class Kind(NamedTuple):
@@ -133,6 +136,7 @@ def _run(terms: Terms, server: Contender, kind: Kind) -> MillionRun:
         full = resident_bytes(running.pid)
         on_top = drive(top, TOP_SECONDS)
         drained = drive(drain, LONGEST)
+        time.sleep(GIVING_BACK_SECONDS)
         left = resident_bytes(running.pid)
     return MillionRun(filled, on_top, drained, full - empty, left - empty)
 

@@ -70,3 +70,18 @@ def test_lines_that_are_all_different_are_not_remembered() -> None:
         stream.feed(b"put %d 0 77 1\r\nx\r\n" % priority)
         assert stream.next() == Put(priority, 0, 77, b"x")
     assert len(_known_lines) - before < 10
+
+
+def test_that_many_jobs_have_left_is_told_once() -> None:
+    jobs = filled(range(200_000))
+    told = []
+    for number in range(200_000):
+        jobs.remove(jobs[number])
+        if jobs.have_emptied():
+            told.append(len(jobs))
+    assert len(told) == 1
+    assert told[0] <= 11_000
+    for number in range(200_000, 210_000):
+        jobs.add(job(number))
+        jobs.remove(jobs[number])
+        assert not jobs.have_emptied()

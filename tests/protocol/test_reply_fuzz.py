@@ -52,7 +52,7 @@ REPLIES = st.builds(
 COMMANDS = [command for command, _ in HALVES]
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(command=st.sampled_from(COMMANDS), reply=st.one_of(REPLIES, st.binary(max_size=60)))
 def test_any_reply_is_a_value_or_an_error_of_ours(command: Command[object], reply: bytes) -> None:
     with suppress(BeanstalkError):

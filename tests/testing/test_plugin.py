@@ -6,8 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 SOURCE = Path(__file__).parents[2] / "src"
 
 
@@ -95,20 +93,3 @@ def test_it_is_known_to_pytest_once_beanrow_is_installed() -> None:
     assert plugins == {"pytest_beanrow": "pytest_beanrow"}  # one name: -p of it loads it once
     wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
     assert "src/pytest_beanrow.py" in wheel["only-include"]
-
-
-@pytest.mark.long
-def test_in_an_environment_of_its_own(tmp_path: Path) -> None:
-    """Installed as a wheel, without a word of configuration."""
-    root, home = SOURCE.parent, tmp_path / "venv"
-    subprocess.run([sys.executable, "-m", "venv", home], check=True)
-    python = str(home / "bin" / "python")
-    pip = [python, "-m", "pip", "--disable-pip-version-check", "-q"]
-    subprocess.run([*pip, "install", str(root), "pytest"], check=True)
-    (tmp_path / "test_it.py").write_text(
-        "def test_it(beanstalk):\n    assert beanstalk.client().put('x') == 1\n"
-    )
-    done = subprocess.run(
-        [python, "-m", "pytest", "-q", "test_it.py"], cwd=tmp_path, capture_output=True, check=False
-    )
-    assert b"1 passed" in done.stdout, done.stdout

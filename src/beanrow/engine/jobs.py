@@ -19,6 +19,7 @@ _PAGE = 341
 """Ids of a page: a dict of 512 places holds as many, at 27 bytes each."""
 _SHRINK_AT = frozenset((0, 8, 64))
 """How many jobs are left when a page is dropped or copied into a smaller one."""
+_MANY_PAGES = 300
 
 
 class Jobs(Mapping[int, Job]):
@@ -27,11 +28,12 @@ class Jobs(Mapping[int, Job]):
     ``find``, ``add`` and ``remove`` are for each job; what a mapping has is for all else.
     """
 
-    __slots__ = ("_newest", "_pages")
+    __slots__ = ("_most_pages", "_newest", "_pages")
 
     def __init__(self) -> None:
         self._pages: dict[int, dict[int, Job]] = {}
         self._newest = -1
+        self._most_pages = 0
 
     def find(self, job_id: int) -> Job | None:
         """Give the job with this id, or None."""
@@ -45,6 +47,7 @@ class Jobs(Mapping[int, Job]):
         if page is None:
             self._pages[number] = page = {}
             self._newest = number
+            self._most_pages = max(self._most_pages, len(self._pages))
         page[job.id] = job
 
     def remove(self, job: Job) -> None:
@@ -58,6 +61,13 @@ class Jobs(Mapping[int, Job]):
                 self._pages[number] = dict(page)
             else:
                 del self._pages[number]
+
+    def have_emptied(self) -> bool:
+        """Tell, once, that of 100,000 jobs or more at most a tenth is left."""
+        if self._most_pages < _MANY_PAGES or len(self._pages) * 10 > _MANY_PAGES:
+            return False
+        self._most_pages = len(self._pages)
+        return True
 
     def __getitem__(self, job_id: int) -> Job:
         return self._pages[job_id // _PAGE][job_id]

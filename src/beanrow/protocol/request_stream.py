@@ -46,15 +46,16 @@ _REPEATING = frozenset({PutLine, Reserve, ReserveWithTimeout, Use, Watch, Ignore
 _MOST_KNOWN_LINES = 4096
 _known_lines: dict[bytes, Parsed] = {}
 # Looking a repeated line up costs 40 ns, parsing it anew 400 to 1,000.
-_PLACES = 4096
+_PLACES, _OFTEN = 256, 3
 _seen = array("q", bytes(8 * _PLACES))
-"""Hashes of lines that came once."""
+"""Hashes of the lines that came last, one for each place, and how often they did in a row."""
+_times = bytearray(_PLACES)
 _SMALL = 1024
 """Pieces of a body below this are gathered: an object for each would weigh 40 times its bytes."""
 
 
 def _note(line: bytes, parsed: Parsed) -> None:
-    """Remember a line when it comes a second time, with few others in between.
+    """Remember a line that comes again and again, with few others in between.
 
     So lines that are all different, as with priorities by chance, do not push those out that
     repeat; nor is each kept for a while, an object that holds a whole arena of memory which its
@@ -64,7 +65,12 @@ def _note(line: bytes, parsed: Parsed) -> None:
     place = number % _PLACES
     if _seen[place] != number:
         _seen[place] = number
+        _times[place] = 1
         return
+    _times[place] += 1
+    if _times[place] < _OFTEN:
+        return
+    _times[place] = 0
     if len(_known_lines) >= _MOST_KNOWN_LINES:
         _known_lines.clear()
     _known_lines[line] = parsed
