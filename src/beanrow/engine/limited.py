@@ -10,7 +10,7 @@ Laws:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from sys import maxsize
 from typing import NamedTuple
 
@@ -99,7 +99,7 @@ class LimitedRecordingEngine(LimitedEngine, RecordingEngine):
 
     def restore(
         self,
-        jobs: dict[int, Job],
+        jobs: Mapping[int, Job],
         tubes: dict[str, TubeRecord],
         next_id: int,
         keys: Iterable[Key],
@@ -108,4 +108,4 @@ class LimitedRecordingEngine(LimitedEngine, RecordingEngine):
         """Fill it with what was remembered, also where that is more than there is room for."""
         super().restore(jobs, tubes, next_id, keys, now)
         bodies = sum(tube.bytes for tube in self.tubes.values())
-        self.memory = bodies + JOB_OVERHEAD * len(self.jobs)
+        self.memory: int = bodies + JOB_OVERHEAD * len(self.jobs)

@@ -15,6 +15,7 @@ Laws:
 from __future__ import annotations
 
 import errno
+import gc
 import select
 import socket
 import time
@@ -32,7 +33,7 @@ from beanrow.server.limits import NO_LIMITS, Limits
 from beanrow.server.link import IN, Link, Socket, TimedLink
 from beanrow.server.log import Log
 
-__all__ = ["Loop", "Peer", "wall_clock"]
+__all__ = ["Loop", "Peer", "Poller", "wall_clock"]
 
 _ACCEPTS_A_TURN = 64
 _LONGEST_WAIT = 3600.0
@@ -41,6 +42,9 @@ _FAREWELL = 5_000_000_000
 """Nanoseconds that the end waits for peers to take what is half sent, while some do."""
 _STANDSTILL = 1.0
 """Seconds that it waits while none does."""
+_AFTERWARDS = 1_000_000_000
+"""Nanoseconds between the leaving of many jobs and that of what they were served with."""
+_FEW_JOBS = 10_000
 _RETRY = 1.0
 """Seconds until the next try to accept where only others can free what is used up."""
 _DISK_RETRY = 0.1
@@ -52,6 +56,25 @@ def wall_clock() -> Callable[[], int]:
     offset = time.time_ns() - time.monotonic_ns()
     monotonic = time.monotonic_ns
     return lambda: monotonic() + offset
+
+
+class Poller(Protocol):
+    """What tells the loop which descriptors are ready. Events are those of ``poll``."""
+
+    def register(self, fd: int, events: int, /) -> None:
+        """Look out for these events."""
+
+    def modify(self, fd: int, events: int, /) -> None:
+        """Look out for these instead."""
+
+    def unregister(self, fd: int, /) -> None:
+        """Look no longer."""
+
+    def wait(self, seconds: float | None, /) -> list[tuple[int, int]]:
+        """Give who is ready, each with its events; none after so many seconds."""
+
+    def close(self) -> None:
+        """Let go of what it holds."""
 
 
 class _Poller:
@@ -129,7 +152,7 @@ class Loop:
         self.engine = engine
         self._journal = journal
         self.now: int = clock()
-        self.poller: _Poller = _Poller()
+        self.poller: Poller = _Poller()
         self.unfinished: list[Step] = []
         self.log: Log = log or Log()
         self.arriving = 0  # connections of which is not yet known who speaks there
@@ -146,6 +169,7 @@ class Loop:
         self._full_up = False  # whether the process has no file descriptor left
         self._refusing = False  # whether the log has been told that connections are refused
         self._stopping = False
+        self._link: Callable[[Loop, Socket, str, Execute | None], Link]
         self._link = TimedLink if limits.watches_time else Link
         if limits.watches_time:
             self.call_at(self.now + limits.sweep, self._sweep)
@@ -241,6 +265,17 @@ class Loop:
             self._say_all()
         if self._journal is not None:
             self._journal.tidy(self.now)
+        if self.engine.jobs.have_emptied():
+            self.call_at(self.now + _AFTERWARDS, self._give_back_memory)
+
+    def _give_back_memory(self) -> None:
+        """Collect, now that there is little to walk.
+
+        Python keeps some hundred freed objects at hand, and each of them keeps a megabyte that its
+        neighbours have left. A collection lets go of them.
+        """
+        if len(self.engine.jobs) <= _FEW_JOBS:
+            gc.collect()
 
     def _is_kept(self, journal: Journal) -> bool:
         """Wait until the journal has what was done; False if we are to stop before that."""
