@@ -89,7 +89,7 @@ class Lane(asyncio.Protocol):
         self._kept: list[tuple[Call, Any]] = []  # answered, but not yet known to replicas
         self._flushing = False
         self._heard = 0.0  # when the last reply came, or the first call went out after a rest
-        self.is_open = False
+        self.is_open: bool = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
