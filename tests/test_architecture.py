@@ -40,7 +40,10 @@ LAYERS = {
     "pytest_plugin": Layer(5, {"client", "server", "worker"}, planned=True),
     "cluster": Layer(4, {"engine.session", "protocol", "server.backend"}, planned=True),
     "server": Layer(3, {"engine", "journal", "protocol"}),
-    "observe": Layer(3, {"worker.app", "worker.events", "worker.run", "worker.task"}),
+    "observe": Layer(
+        3,
+        {"client", "protocol", "worker.app", "worker.events", "worker.run", "worker.task"},
+    ),
     "jobs": Layer(3, {"client", "journal.lines", "protocol", "worker.letters"}),
     "worker": Layer(2, {"client", "protocol"}),
     "journal": Layer(2, {"engine", "protocol"}),
