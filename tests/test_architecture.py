@@ -36,7 +36,13 @@ LAYERS = {
         6,
         {"client", "dashboard", "jobs", "journal", "observe", "protocol", "server", "worker"},
     ),
-    "dashboard": Layer(5, {"client", "observe"}, planned=True),
+    "dashboard": Layer(
+        5,
+        {
+            *("client", "jobs", "observe.snapshot", "protocol", "worker.letters"),
+            *("server.audit", "server.listeners", "server.log", "server.rights"),
+        },
+    ),
     "pytest_plugin": Layer(5, {"client", "server", "worker"}, planned=True),
     "cluster": Layer(4, {"engine.session", "protocol", "server.backend"}, planned=True),
     "server": Layer(3, {"engine", "journal", "protocol"}),

@@ -37,6 +37,7 @@ __all__ = [
     "connected",
     "period",
     "server_option",
+    "servers_option",
     "shared_options",
     "shared_options_of_servers",
 ]
@@ -97,8 +98,8 @@ def shared_options(verb: F) -> F:
     return server_option(_AS_JSON(verb))
 
 
-def shared_options_of_servers(verb: F) -> F:
-    """Give a verb --server, more than once, as ``servers``, and --json, as ``as_json: bool``."""
+def servers_option(verb: F) -> F:
+    """Give a verb --server, more than once, as ``servers: tuple[Address, ...]``."""
     servers = click.option(
         "--server",
         "servers",
@@ -107,7 +108,12 @@ def shared_options_of_servers(verb: F) -> F:
         callback=_chosen_servers,
         help=f"May be repeated. {_DEFAULT}",
     )
-    return servers(_AS_JSON(verb))
+    return servers(verb)
+
+
+def shared_options_of_servers(verb: F) -> F:
+    """Give a verb --server, more than once, as ``servers``, and --json, as ``as_json: bool``."""
+    return servers_option(_AS_JSON(verb))
 
 
 def _chosen_server(

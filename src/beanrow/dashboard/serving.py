@@ -1,0 +1,83 @@
+"""The process: the application on a socket, until it is told to stop.
+
+Laws:
+- Without rights it is reached from this machine only.
+- SIGTERM ends live pages at once and lets other answers finish; SIGHUP reads the rights anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import NamedTuple
+
+import uvicorn
+
+from beanrow.dashboard.app import Desk, Settings, make_app
+from beanrow.errors import BadValueError
+from beanrow.server.listeners import Place, is_loopback, listen_tcp, where
+from beanrow.server.log import Log
+
+__all__ = ["Certificate", "serve"]
+
+_SECONDS_TO_END = 5
+
+
+class Certificate(NamedTuple):
+    """The files of TLS; without a ``key`` it is in the certificate's file."""
+
+    cert: Path
+    key: Path | None = None
+
+
+class _Server(uvicorn.Server):
+    """Ends live pages first: they would go on for ever."""
+
+    def __init__(self, config: uvicorn.Config, desk: Desk) -> None:
+        super().__init__(config)
+        self._desk = desk
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to end."""
+        self._desk.closing.set()
+        super().handle_exit(sig, frame)
+
+
+def serve(settings: Settings, listen: Place, certificate: Certificate | None = None) -> None:
+    """Serve the dashboard until SIGTERM or Ctrl-C.
+
+    BadValueError if a file is wrong, or if others than this machine could come without rights;
+    OSError if the place cannot be had.
+    """
+    log = Log()
+    with listen_tcp(listen.host, listen.port) as listener:
+        if settings.rights is None and not is_loopback(listener):
+            raise BadValueError(
+                f"{listen} can be reached from other machines: say with --rights who may do what, "
+                "or listen on 127.0.0.1"
+            )
+        desk = Desk(settings, log)
+        config = uvicorn.Config(
+            make_app(desk),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="on",
+            timeout_graceful_shutdown=_SECONDS_TO_END,
+            ssl_certfile=certificate.cert if certificate else None,
+            ssl_keyfile=certificate.key if certificate else None,
+        )
+        scheme = "https" if certificate else "http"
+        sys.stdout.write(f"{scheme}://{where(listener)}/\n")
+        sys.stdout.flush()
+        asyncio.run(_serve(_Server(config, desk), desk, listener))
+
+
+async def _serve(server: _Server, desk: Desk, listener: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, desk.reload)
+    await server.serve(sockets=[listener])
