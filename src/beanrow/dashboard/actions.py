@@ -71,9 +71,16 @@ async def _carried_out(visit: Visit, plan: _Plan) -> Change:
     )
 
 
-def _back(visit: Visit, change: Change, page: str, **query: str) -> Response:
-    """Lead back to a page, which tells the outcome."""
+async def _back(visit: Visit, change: Change, page: str, **query: str) -> Response:
+    """Lead back to a page, which tells the outcome; to that of the server if its tube is gone."""
+    if "name" in query and not await asked(visit.source, lambda client: _is_there(client, query)):
+        page, query = "", {}
     return visit.go(address(f"/{visit.source.number}/{page}", change=change.number, **query))
+
+
+def _is_there(client: Client, query: dict[str, str]) -> bool:
+    (stats,) = ask(client, [commands.stats_tube(query["name"])])
+    return stats is not None
 
 
 # -- tubes ------------------------------------------------------------------------
@@ -87,7 +94,7 @@ async def change_tube(visit: Visit, form: Form) -> Response:
     visit.need(name, action.needs)
     plan = action.plan(_Order(visit, form, name, lambda _: iter(())))
     change = await _carried_out(visit, plan)
-    return _back(visit, change, "tube", name=name)
+    return await _back(visit, change, "tube", name=name)
 
 
 def _chosen_action(actions: dict[str, _Action], form: Form) -> _Action:
@@ -187,15 +194,15 @@ async def change_jobs(visit: Visit, form: Form) -> Response:
     action = _chosen_action(_JOB_ACTIONS, form)
     visit.need(name, action.needs)
     plan = action.plan(_Order(visit, form, name, lambda client: _chosen(client, name, ids, wanted)))
-    what = plan.what.format(jobs=f"{_told(ids, wanted)} of tube {name}")
+    what = f"{plan.what} {_told(ids, wanted)} of tube {name}"
     change = await _carried_out(visit, plan._replace(what=what))
     came_from = form.text("from")
     if came_from == "job" and form.text("action") == "kick":
-        return _back(visit, change, f"job/{ids[0]}")
+        return await _back(visit, change, f"job/{ids[0]}")
     if came_from == "failed":
-        return _back(visit, change, "failed", name=name)
+        return await _back(visit, change, "failed", name=name)
     kept = {one: form.text(one) for one in ("state", "older", "younger", "match")}
-    return _back(visit, change, "jobs", name=name, **kept)
+    return await _back(visit, change, "jobs", name=name, **kept)
 
 
 def _told(ids: list[int], wanted: Selection | None) -> str:
@@ -209,8 +216,7 @@ def _told(ids: list[int], wanted: Selection | None) -> str:
         "body with": match,
     }
     words = ", ".join(f"{word} {value}" for word, value in asked_for.items() if value)
-    # The words go through format().
-    return f"all jobs ({words})".replace("{", "{{").replace("}", "}}") if words else "all jobs"
+    return f"all jobs ({words})" if words else "all jobs"
 
 
 def _chosen(
@@ -244,7 +250,7 @@ def _kick_jobs(order: _Order) -> _Plan:
         told = f"{count(change.done)} of tube {order.tube} kicked"
         return f"{told}; {count(left)} neither buried nor delayed" if left else told
 
-    return _Plan("kick {jobs}", [order.tube], work)
+    return _Plan("kick", [order.tube], work)
 
 
 def _delete_jobs(order: _Order) -> _Plan:
@@ -261,7 +267,7 @@ def _delete_jobs(order: _Order) -> _Plan:
             change.advance(gone.count(True))
         return _done(change, order.tube, "deleted", left)
 
-    return _Plan("delete {jobs}", [order.tube], work)
+    return _Plan("delete", [order.tube], work)
 
 
 def _done(change: Change, tube: str, verb: str, left: int) -> str:
@@ -276,7 +282,7 @@ def _move_jobs(order: _Order) -> _Plan:
         raise HTTPException(400, f"the jobs are in tube {to} already")
     order.visit.need(to, PUT)
     work = _moving(order, lambda _: to)
-    return _Plan(f"move to tube {to}: {{jobs}}", [order.tube, to], work)
+    return _Plan(f"move to tube {to}", [order.tube, to], work)
 
 
 def _send_back(order: _Order) -> _Plan:
@@ -290,7 +296,7 @@ def _send_back(order: _Order) -> _Plan:
         if not session.may(tube, PUT):
             raise BadValueError(f"{session.principal.name} has no right to put into tube {tube}")
 
-    return _Plan("send back {jobs}", [order.tube], _moving(order, target))
+    return _Plan("send back", [order.tube], _moving(order, target))
 
 
 def _moving(order: _Order, target: Callable[[Found], str | None]) -> Work:
@@ -352,7 +358,7 @@ async def edit_job(visit: Visit, form: Form) -> Response:
         return f"job {id} changed" + (f"; it is job {new[0]} now" if new[0] != id else "")
 
     change = await _carried_out(visit, _Plan(f"edit job {id} of tube {tube}", [tube], work))
-    return _back(visit, change, f"job/{new[0] if new else id}")
+    return await _back(visit, change, f"job/{new[0] if new else id}")
 
 
 def _stats(client: Client, id: int) -> JobStats:
@@ -378,4 +384,4 @@ async def undo_change(visit: Visit, form: Form) -> Response:
         raise HTTPException(409, f"there is nothing to put back of change {number}")
     what = f"undo change {change.number}: {change.what}"
     undoing = await _carried_out(visit, _Plan(what, sorted(change.tubes), change.undone))
-    return _back(visit, undoing, "changes")
+    return await _back(visit, undoing, "changes")

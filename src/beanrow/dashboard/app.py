@@ -112,10 +112,14 @@ class Desk:
 def make_app(desk: Desk) -> Starlette:
     """Make the application."""
 
-    def page(path: str, show: Page, *, to_all: bool = False) -> Route:
+    def page(path: str, show: Page, *, to_all: bool = False, fresh: bool = False) -> Route:
         async def answer(request: Request) -> Response:
             visit = _entered(desk, request, to_all=to_all)
-            return visit if isinstance(visit, Response) else await show(visit)
+            if isinstance(visit, Response):
+                return visit
+            if fresh:
+                await visit.source.recent()
+            return await show(visit)
 
         return Route(path, answer, methods=["GET"])
 
@@ -137,16 +141,16 @@ def make_app(desk: Desk) -> Starlette:
         action("/login", _login, to_all=True),
         action("/logout", _logout, to_all=True),
         page("/live/{view}", _live),
-        page("/{server:int}/", views.overview_page),
+        page("/{server:int}/", views.overview_page, fresh=True),
         page("/{server:int}/live/{view}", _live),
-        page("/{server:int}/tube", views.tube_page),
-        page("/{server:int}/jobs", reading.jobs_page),
+        page("/{server:int}/tube", views.tube_page, fresh=True),
+        page("/{server:int}/jobs", reading.jobs_page, fresh=True),
         page("/{server:int}/job", _find_job),
         page("/{server:int}/job/{id:int}", reading.job_page),
         page("/{server:int}/job/{id:int}/body", reading.body_file),
-        page("/{server:int}/failed", reading.failed_page),
-        page("/{server:int}/workers", views.workers_page),
-        page("/{server:int}/changes", views.changes_page),
+        page("/{server:int}/failed", reading.failed_page, fresh=True),
+        page("/{server:int}/workers", views.workers_page, fresh=True),
+        page("/{server:int}/changes", views.changes_page, fresh=True),
         action("/{server:int}/tube", actions.change_tube),
         action("/{server:int}/jobs", actions.change_jobs),
         action("/{server:int}/job/{id:int}", actions.edit_job),
@@ -203,6 +207,7 @@ async def _live(visit: Visit) -> Response:
     name = visit.request.path_params["view"]
     if name not in views.VIEWS:
         raise HTTPException(404, f"there is no live page {name}")
+    await visit.source.first()
     return await stream(visit, views.VIEWS[name])
 
 

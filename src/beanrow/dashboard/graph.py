@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from beanrow.dashboard.history import SPANS, Point, rates
-from beanrow.dashboard.words import number, rate
+from beanrow.dashboard.words import number, rate, seconds
 
 __all__ = ["HEIGHT", "WIDTH", "Graph", "graphs_of"]
 
 WIDTH, HEIGHT = 600, 120
+_SHORTEST = 60
+"""Seconds: a history that has just begun is not a dot at the edge."""
 _MOST_POINTS = 300
 """More would fall on the same pixel."""
 
@@ -37,22 +39,26 @@ class Graph(NamedTuple):
 
 def graphs_of(points: list[Point], span: int, now: float) -> list[Graph]:
     """Draw jobs by state, and rates."""
-    length = SPANS[span].length
+    known = now - points[0].at if points else 0
+    length = min(SPANS[span].length, max(_SHORTEST, known))
     states = [(one.at, *map(float, one.figures[:4])) for one in points]
     moves: list[tuple[float, ...]] = [*rates(points)]
     return [
-        _graph("Jobs", ("ready", "reserved", "delayed", "buried"), states, span, now - length),
-        _graph("Jobs a second", ("put", "deleted"), moves, span, now - length),
+        _graph("Jobs", ("ready", "reserved", "delayed", "buried"), states, now - length, length),
+        _graph("Jobs a second", ("put", "deleted"), moves, now - length, length),
     ]
 
 
 def _graph(
-    title: str, words: tuple[str, ...], rows: Sequence[tuple[float, ...]], span: int, begin: float
+    title: str,
+    words: tuple[str, ...],
+    rows: Sequence[tuple[float, ...]],
+    begin: float,
+    length: float,
 ) -> Graph:
     told = number if title == "Jobs" else rate
     rows = _thinned([one for one in rows if one[0] >= begin] or rows[-1:])
     top = max((value for row in rows for value in row[1:]), default=0) or 1
-    length = SPANS[span].length
     lines = []
     for place, word in enumerate(words, 1):
         points = " ".join(
@@ -61,7 +67,7 @@ def _graph(
             for row in rows
         )
         lines.append(Line(word, points, told(rows[-1][place]) if rows else "-"))
-    return Graph(title, lines, told(top), SPANS[span].name)
+    return Graph(title, lines, told(top), seconds(length))
 
 
 def _thinned(rows: Sequence[tuple[float, ...]]) -> Sequence[tuple[float, ...]]:

@@ -51,7 +51,6 @@ def _row(found: Found) -> _Row:
 
 async def jobs_page(visit: Visit) -> Response:
     """Show jobs of a tube, by what is asked of them."""
-    await visit.source.first()
     tube = tube_of(visit)
     visit.need(tube.name, READ)
     wanted = visit.query.selection()
@@ -148,7 +147,6 @@ class _Reason(NamedTuple):
 async def failed_page(visit: Visit) -> Response:
     """Show tubes with buried jobs and dead letters, and of one of them the errors."""
     source = visit.source
-    await source.first()
     seen = source.snapshot
     mine = [one for one in seen.tubes.values() if visit.sees(one.name)] if seen else []
     tubes = [

@@ -23,10 +23,13 @@ from beanrow.observe.snapshot import Rates, Snapshot, take_snapshot
 
 __all__ = ["Source"]
 
-_OFTEN = 0.5
-_SELDOM = 5.0
+_AT_ONCE, _OFTEN, _SELDOM = 0.02, 0.5, 5.0
+"""Seconds between two looks: for a page that is asked for, while one is watched, and else."""
+_SHARE = 3
+"""How many times as long as a look takes the next one is away, at least."""
 _PATIENCE = 5.0
-"""Seconds between two looks: while somebody watches, and else; and for an answer."""
+_MOST_WAIT = 0.7
+"""Seconds: for an answer of the server; and for a look that a page waits for, if there is one."""
 _FOR_RATES = 3.0
 """Seconds that a rate is taken over: over less, three jobs would be a storm."""
 
@@ -49,6 +52,8 @@ class Source:
         self._news = asyncio.Event()
         self._wanted = asyncio.Event()
         self._watching = 0
+        self._begun = 0.0  # when the look began that was last finished
+        self._hurried = False
 
     @property
     def name(self) -> str:
@@ -61,18 +66,17 @@ class Source:
             begin = time.monotonic()
             await self.look()
             took = time.monotonic() - begin
-            pause = max(2 * took, (_OFTEN if self._watching else _SELDOM) - took)
             self._wanted.clear()
+            self._hurried = False
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._pause(begin), pause)
-
-    async def _pause(self, begin: float) -> None:
-        await self._wanted.wait()
-        await asyncio.sleep(max(0.0, begin + _OFTEN - time.monotonic()))
+                pause = (_OFTEN if self._watching else _SELDOM) - took
+                await asyncio.wait_for(self._wanted.wait(), max(0.0, pause))
+            apart = max(_SHARE * took, _AT_ONCE if self._hurried else _OFTEN)
+            await asyncio.sleep(max(0.0, begin + apart - time.monotonic()))
 
     async def look(self) -> None:
         """Look once, and wake those who wait for it."""
-        loop = asyncio.get_running_loop()
+        loop, begun = asyncio.get_running_loop(), time.monotonic()
         try:
             seen = await loop.run_in_executor(self._thread, take_snapshot, self._client)
         except BeanstalkError as error:
@@ -82,6 +86,7 @@ class Source:
         else:
             self.trouble = ""
             await loop.run_in_executor(self._thread, self._take, seen)
+        self._begun = begun
         news, self._news = self._news, asyncio.Event()
         news.set()
 
@@ -100,6 +105,18 @@ class Source:
         while self.snapshot is None and not self.trouble:
             await self._news.wait()
 
+    async def recent(self) -> None:
+        """Wait for a look that has yet to begin; where looks take long, not to its end."""
+        await self.first()
+        if not self.trouble:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._begun_after(time.monotonic()), _MOST_WAIT)
+
+    async def _begun_after(self, wanted: float) -> None:
+        while self._begun < wanted:
+            self.hurry()
+            await self._news.wait()
+
     async def next(self, most: float) -> None:
         """Wait for the next look, at most so many seconds. Who waits here watches."""
         self._watching += 1
@@ -111,7 +128,8 @@ class Source:
             self._watching -= 1
 
     def hurry(self) -> None:
-        """Look soon: something was changed."""
+        """Look soon: somebody came, or something was changed."""
+        self._hurried = True
         self._wanted.set()
 
     def close(self) -> None:

@@ -142,7 +142,6 @@ def _rates_of(source: Source, tube: str) -> TubeRates:
 async def overview(visit: Visit) -> Parts:
     """Write the figures of a server, its graphs and its tubes."""
     source = visit.source
-    await source.first()
     shown, span = _shown(visit), _span(visit)
     rows: Rows = {
         one.name: visit.render(
@@ -205,7 +204,6 @@ def _next_of(tube: str) -> Callable[[Client], list[_Next]]:
 async def tube(visit: Visit) -> Parts:
     """Write the figures of a tube, its graphs, and its next jobs."""
     source = visit.source
-    await source.first()
     stats, span = tube_of(visit), _span(visit)
     next_jobs: list[_Next] = []
     if visit.session.may(stats.name, READ) and not source.trouble:
@@ -222,7 +220,6 @@ async def tube(visit: Visit) -> Parts:
 
 async def tube_page(visit: Visit) -> Response:
     """Show a tube."""
-    await visit.source.first()
     stats = tube_of(visit)
     query = {"name": stats.name, "span": visit.query.text("span")}
     return visit.page(
@@ -257,7 +254,6 @@ def _leases(tubes: list[str]) -> Callable[[Client], list[JobStats] | None]:
 async def workers(visit: Visit) -> Parts:
     """Write who works on what, as far as the server tells."""
     source = visit.source
-    await source.first()
     seen = source.snapshot
     tubes = [one for one in seen.tubes.values() if visit.sees(one.name)] if seen else []
     worked = [one for one in tubes if one.current_watching or one.current_jobs_reserved]

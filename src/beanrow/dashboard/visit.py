@@ -21,7 +21,6 @@ from beanrow.dashboard import access, graph, words
 from beanrow.dashboard.access import SEE, Needs
 from beanrow.dashboard.source import Source
 from beanrow.jobs.selection import STATES, Selection, body_pattern
-from beanrow.protocol.values import whole_number
 from beanrow.version import __version__
 
 if TYPE_CHECKING:
@@ -80,7 +79,10 @@ class Form:
 
     def ids(self) -> list[int]:
         """Give the jobs that were ticked."""
-        return [whole_number(int(one), "job id", 2**64 - 1) for one in self.fields.get("id", [])]
+        ids = self.fields.get("id", [])
+        if wrong := [one for one in ids if not (one.isdecimal() and len(one) < 20)]:
+            raise HTTPException(400, f"{wrong[0]!r} is no job's id")
+        return [int(one) for one in ids]
 
     def selection(self) -> Selection:
         """Give which jobs of a tube are meant."""
