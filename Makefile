@@ -16,7 +16,7 @@ PIP := $(PY) -m pip --disable-pip-version-check install -qq --no-compile
 
 # Two installs into one environment would run into each other under `make -j`.
 .NOTPARALLEL:
-.PHONY: help demo test test-long bench bench-worker simulate soak lint types pytest format install-daemon clean
+.PHONY: help demo test test-long bench bench-worker simulate soak lint types pytest format dist release install-daemon clean
 
 help: ## this text
 	@echo "Usage: make TARGET   (make and Python 3.11 or newer are all it needs)"
@@ -27,7 +27,7 @@ demo: $(VENV)/.demo-installed ## see it work: 2,000 pages fetched by 4 workers (
 
 test: lint types pytest ## lint, mypy --strict and the tests, under 5 minutes
 
-test-long: $(VENV)/.test-installed try-install-daemon ## the tests that take minutes: long loops and histories
+test-long: $(VENV)/.test-installed $(VENV)/.release-installed try-install-daemon ## the tests that take minutes: long loops and histories
 	$(PY) -m pytest -m long --timeout 1800
 
 bench: $(VENV)/.bench-installed install-daemon install-compiler ## client and server side by side with others
@@ -57,6 +57,14 @@ pytest: $(VENV)/.test-installed try-install-daemon ## the tests alone
 format: $(VENV)/.test-installed ## put the code into the one format
 	$(PY) -m ruff check --fix --quiet . || true
 	$(PY) -m ruff format .
+
+dist: $(VENV)/.release-installed ## wheel and source archive, built twice and compared, SBOM and hashes, in dist/
+	@$(PY) tools/dist.py
+
+release: ## the checklist of a release: what a machine can check, then what is left to you
+	@python3 tools/release.py before
+	@$(MAKE) --no-print-directory test test-long dist
+	@$(PY) tools/release.py after
 
 install-daemon: ## the real beanstalkd, by apt when root
 	@tools/apt_install.sh beanstalkd beanstalkd

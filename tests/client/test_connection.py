@@ -526,7 +526,7 @@ class CountingWire(Wire):
     def __init__(self, wire: Wire) -> None:
         super().__init__(wire._sock)
         self.writes: list[bytes] = []
-        self.send = self._send  # type: ignore[assignment]
+        self.send = self._send
 
     def _send(self, data: bytes) -> int:
         self.writes.append(bytes(data))

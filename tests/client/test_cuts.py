@@ -9,7 +9,7 @@ tubes are restored, and the client goes on.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -30,21 +30,39 @@ from tests.client.blocking import Kind, opened
 from tests.client.proxy import FAULTS, HARMLESS, SILENT, UNHEARD, CuttingProxy, Fault
 from tests.servers import Server
 
-each_pair = pytest.mark.parametrize(
-    ("server", "kind"),
-    [
-        ("beanstalkd", "sync"),
-        ("beanrow", "async"),
-        pytest.param("beanrow", "sync", marks=pytest.mark.long),
-        pytest.param("beanstalkd", "async", marks=pytest.mark.long),
-    ],
-    indirect=["server"],
-)
-each_fault = pytest.mark.parametrize("fault", FAULTS)
-
 TIMEOUT = 10.0
 SHORT = 0.2
 """The timeout where only the deadline ends the wait."""
+
+PAIRS: tuple[tuple[str, Kind], ...] = (
+    ("beanstalkd", "sync"),
+    ("beanrow", "async"),
+    ("beanrow", "sync"),
+    ("beanstalkd", "async"),
+)
+
+
+def under_each_fault(names: Iterable[str] = ("",)) -> pytest.MarkDecorator:
+    """Run a test for each name under each fault, with each pair of a server and a client.
+
+    The tests of every day run each name under each fault once, the pairs by turns; the long
+    ones run the rest.
+    """
+    cases = []
+    for row, name in enumerate(names):
+        for column, fault in enumerate(FAULTS):
+            if name == "reserve" and fault in SILENT:
+                continue  # without a timeout of its own it would wait a minute, by design
+            for turn, pair in enumerate(PAIRS):
+                marks = () if turn == (row + column) % len(PAIRS) else pytest.mark.long
+                said = (name,) if name else ()
+                cases.append(
+                    pytest.param(
+                        *pair, fault, *said, marks=marks, id="-".join((*pair, fault, *said))
+                    )
+                )
+    named = ("name",) if cases and len(cases[0].values) == 4 else ()
+    return pytest.mark.parametrize(("server", "kind", "fault", *named), cases, indirect=["server"])
 
 
 def body(name: str) -> bytes:
@@ -245,14 +263,10 @@ def check_what_is_left(
     client.delete(job)
 
 
-@each_fault
-@pytest.mark.parametrize("name", SAFE)
-@each_pair
+@under_each_fault(SAFE)
 def test_what_may_be_repeated(
     server: Server, tube: str, kind: Kind, fault: Fault, name: str
 ) -> None:
-    if name == "reserve" and fault in SILENT:
-        pytest.skip("waits a minute by design")
     said = SAFE[name]
     with scene(kind, server, tube, fault) as (at, proxy):
         proxy.arm(said.word, fault)
@@ -273,9 +287,7 @@ def test_what_may_be_repeated(
         )
 
 
-@each_fault
-@pytest.mark.parametrize("name", ONCE)
-@each_pair
+@under_each_fault(ONCE)
 def test_what_may_not_be_repeated(
     server: Server, tube: str, kind: Kind, fault: Fault, name: str
 ) -> None:
@@ -302,9 +314,7 @@ def test_what_may_not_be_repeated(
             assert sum(one.cmd_delete for one in stats) == done + 1
 
 
-@each_fault
-@pytest.mark.parametrize("name", HELD)
-@each_pair
+@under_each_fault(HELD)
 def test_what_needs_a_reservation(
     server: Server, tube: str, kind: Kind, fault: Fault, name: str
 ) -> None:
@@ -357,8 +367,7 @@ def is_there(at: Scene, job_id: int) -> bool:
     return True
 
 
-@each_fault
-@each_pair
+@under_each_fault()
 def test_put_many(server: Server, tube: str, kind: Kind, fault: Fault) -> None:
     bodies = [body(f"put {number}") for number in range(5)]
     with scene(kind, server, tube, fault) as (at, proxy):
@@ -381,8 +390,7 @@ def test_put_many(server: Server, tube: str, kind: Kind, fault: Fault) -> None:
         at.other.delete_many(found)
 
 
-@each_fault
-@each_pair
+@under_each_fault()
 def test_delete_many(server: Server, tube: str, kind: Kind, fault: Fault) -> None:
     with scene(kind, server, tube, fault) as (at, proxy):
         jobs: list[Job | int] = [at.more[0], at.held, *at.more[1:]]
@@ -405,8 +413,7 @@ def test_delete_many(server: Server, tube: str, kind: Kind, fault: Fault) -> Non
         assert len(at.client.list_tubes_watched()) == 1
 
 
-@each_fault
-@each_pair
+@under_each_fault()
 def test_a_pipeline(server: Server, tube: str, kind: Kind, fault: Fault) -> None:
     with scene(kind, server, tube, fault) as (at, proxy):
         proxy.arm(b"put ", fault)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from typing import get_args
 
@@ -109,6 +110,64 @@ def test_a_new_connection_asks_anew_before_it_says_a_word(kind: Kind) -> None:
                 way("truncate", "a")
 
 
+def test_jobs_know_their_tube_once_it_is_asked_for(way: Way) -> None:
+    way("watch", "a")
+    jobs = [way("put", "x" * size, tube="a") for size in (1, 5000, 3)]
+    assert way("reserve", 0).tube is None
+    assert way("capabilities") == CAPABILITIES
+    assert way("reserve", 0).tube == "a"  # over a connection that was there before
+    assert way("peek", jobs[2]).tube == "a"
+    assert way("reserve_job", jobs[2]).tube == "a"
+
+
+def test_a_server_without_extensions_tells_no_tube(plain: Way) -> None:
+    plain("capabilities")
+    plain("watch", "untold")
+    plain("put", "x", tube="untold")
+    job = plain("reserve", 0)
+    assert job.tube is None
+    assert plain("peek", job).tube is None
+    figures = plain("stats_tube", "untold")
+    assert (figures.oldest_ready_age, figures.jobs_bytes) == (None, None)
+    assert plain("stats").store is None
+    plain("delete", job)
+
+
+def test_statistics_tell_more_once_it_is_asked_for(way: Way) -> None:
+    way("put", "12345", tube="a")
+    assert way("stats_tube", "a").jobs_bytes is None
+    way("capabilities")
+    figures = way("stats_tube", "a")
+    assert figures.jobs_bytes == 5
+    assert figures.oldest_ready_age in (0, 1, 2, 3, 4, 5)
+    assert (way("stats").store, way("stats").promise) == ("memory", "none")
+
+
+def test_every_thread_asks(our_server: OurServer) -> None:
+    """Also one that has a connection already, and one that gets its first."""
+    told: list[str | None] = []
+
+    def look(client: Client, before: threading.Event, after: threading.Event) -> None:
+        client.stats()
+        before.set()
+        assert after.wait(20)
+        told.append(client.peek(1).tube)
+
+    with Client(our_server.address) as client:
+        before, after = threading.Event(), threading.Event()
+        thread = threading.Thread(target=look, args=(client, before, after))
+        thread.start()
+        assert before.wait(20)
+        client.put("x", tube="a")
+        client.capabilities()
+        after.set()
+        late = threading.Thread(target=look, args=(client, threading.Event(), after))
+        late.start()
+        thread.join(20)
+        late.join(20)
+    assert told == ["a", "a"]
+
+
 # -- unique jobs --------------------------------------------------------------------
 
 
@@ -206,7 +265,11 @@ def test_put_falls_back_where_another_server_has_come(kind: Kind) -> None:
         ANY_STATS,
         (b"put-in-tube a 5 0 60 1\r\nx\r\n", cut),
     ]
-    second: Script = [ANY_STATS, (b"use a\r\nput 5 0 60 1\r\nx\r\n", b"USING a\r\nINSERTED 1\r\n")]
+    second: Script = [
+        (ASKED.request, b"UNKNOWN_COMMAND\r\n"),
+        ANY_STATS,
+        (b"use a\r\nput 5 0 60 1\r\nx\r\n", b"USING a\r\nINSERTED 1\r\n"),
+    ]
     with ScriptedServer(first, second) as server:
         for way in speaking_to(kind, server.address):
             way("capabilities")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from beanrow.engine import engine as engine_module
+from beanrow.engine import ready as ready_module
 from beanrow.engine.limited import LimitedEngine, Room
 from beanrow.errors import JobTooBigError, NotFoundError, UnknownCommandError
 from beanrow.protocol.capabilities import AUTH, CAPABILITIES
@@ -16,7 +17,10 @@ from beanrow.protocol.commands import (
     delete,
     list_tube_used,
     list_tubes,
+    peek,
+    peek_ready,
     put,
+    release,
     reserve,
     reserve_job,
     reserve_with_timeout,
@@ -32,6 +36,7 @@ from beanrow.protocol.extensions import (
     truncate,
 )
 from beanrow.protocol.listing import STATES
+from beanrow.protocol.values import Job
 from tests.engine.peers import Peer, VirtualQueue
 
 TABLE = Path(__file__).parents[2] / "docs" / "protocol.md"
@@ -41,6 +46,12 @@ TABLE = Path(__file__).parents[2] / "docs" / "protocol.md"
 def _asked(peer: Peer) -> None:
     """The first peer has asked for everything, the other for nothing."""
     assert peer(capabilities(*CAPABILITIES)) == CAPABILITIES
+
+
+def taken(peer: Peer) -> Job:
+    job = peer(reserve_with_timeout(0))
+    assert job is not None
+    return job
 
 
 def test_the_document_has_every_word() -> None:
@@ -114,6 +125,89 @@ def test_who_has_not_asked_meets_no_line_that_another_has_sent(peer: Peer, other
 )
 def test_a_malformed_line(peer: Peer, line: bytes, word: bytes) -> None:
     assert peer.send(line + b"\r\nlist-tube-used\r\n") == word + b"\r\nUSING default\r\n"
+
+
+# -- more-stats -------------------------------------------------------------------
+
+
+def test_who_asked_is_told_more(peer: Peer, other: Peer) -> None:
+    first = peer(put_in_tube("a", b"12345", 9))
+    peer.queue.pass_time(10)
+    peer(put_in_tube("a", b"67", 1))
+    peer(put_in_tube("a", b"8", 0, 100))
+    figures = peer.tube("a")
+    assert (figures.oldest_ready_age, figures.jobs_bytes) == (10, 8)
+    assert list(figures.as_dict())[-2:] == ["oldest-ready-age", "jobs-bytes"]
+    assert (other.tube("a").oldest_ready_age, other.tube("a").jobs_bytes) == (None, None)
+    peer(delete(first))
+    figures = peer.tube("a")
+    assert (figures.oldest_ready_age, figures.jobs_bytes) == (0, 3)
+    assert (peer.tube().oldest_ready_age, peer.tube().jobs_bytes) == (0, 0)
+    server = peer.server()
+    assert (server.store, server.promise) == ("memory", "none")
+    assert (other.server().store, other.server().promise) == (None, None)
+
+
+def test_the_oldest_is_found_behind_what_has_left_out_of_turn(peer: Peer) -> None:
+    """Nothing is lost by looking: all jobs leave afterwards, in their order."""
+    jobs = []
+    for number in range(3000):
+        peer.queue.pass_time(1)
+        jobs.append(peer(put_in_tube("a", b"", 5 + number % 3)))
+    for job in jobs[:1500]:
+        peer(delete(job))
+    assert peer.tube("a").oldest_ready_age == 1499
+    peer(watch("a"))
+    peer(reserve_job(jobs[1500]))
+    assert peer.tube("a").oldest_ready_age == 1498
+    peer(release(jobs[1500], 7, 0))
+    assert peer.tube("a").oldest_ready_age == 1499
+    left = [taken(peer).id for _ in range(1500)]
+    by_priority = [7 if job == jobs[1500] else 5 + number % 3 for number, job in enumerate(jobs)]
+    assert left == sorted(jobs[1500:], key=lambda job: (by_priority[job - jobs[0]], job))
+    assert peer(reserve_with_timeout(0)) is None
+    assert peer.tube("a").oldest_ready_age == 0
+
+
+def test_so_many_priorities_that_not_all_are_looked_at(
+    peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ready_module, "_MOST_PRIORITIES", 10)
+    for number in range(30):
+        peer(put_in_tube("a", b"", number))
+    peer.queue.pass_time(3)
+    assert peer.tube("a").oldest_ready_age == 3
+
+
+# -- jobs-with-tube ---------------------------------------------------------------
+
+
+def test_a_job_comes_with_its_tube(peer: Peer, other: Peer) -> None:
+    jobs = [peer(put_in_tube("a", b"x")) for _ in range(3)]
+    peer(watch("a"))
+    other(watch("a"))
+    found = taken(peer)
+    assert (found.id, found.tube, found.body) == (jobs[0], "a", b"x")
+    assert peer(reserve_job(jobs[1])).tube == "a"
+    assert peer(peek(jobs[2])).tube == "a"
+    peer(use("a"))
+    seen = peer(peek_ready())
+    assert seen is not None
+    assert seen.tube == "a"
+    assert other(peek(jobs[0])).tube is None
+    assert taken(other).tube is None
+    assert other.send(b"peek %d\r\n" % jobs[0]) == b"FOUND %d 1\r\nx\r\n" % jobs[0]
+
+
+def test_a_waiter_is_told_the_tube_if_it_has_asked(peer: Peer, other: Peer) -> None:
+    for one in (peer, other):
+        one(watch("a"))
+        one.begin(reserve())
+    third = peer.queue.peer()
+    third(use("a"))
+    for _ in range(2):
+        third(put(b"x" * 5000))
+    assert (peer.answer().tube, other.answer().tube) == ("a", None)
 
 
 # -- put-in-tube ------------------------------------------------------------------

@@ -12,6 +12,7 @@ from beanrow import AsyncClient, Client
 from beanrow.client.pipeline import Pipeline
 from beanrow.observe.snapshot import ALL_TUBES, Snapshot, Tubes, take_snapshot, take_snapshot_async
 from beanrow.protocol import commands
+from beanrow.protocol.capabilities import CAPABILITIES
 from beanrow.protocol.stats import ServerStats, TubeStats
 from tests.servers import Daemon, OurServer, Server
 
@@ -65,6 +66,21 @@ def test_globs_choose_tubes(quiet: Server, look: Callable[[str, Tubes], Snapshot
     assert list(seen.tubes) == ["index", "mail.de", "mail.fr"]
     assert list(look(quiet.address, Tubes(exclude=("*a*",))).tubes) == ["index"]
     assert look(quiet.address, Tubes(include=("nothing",))).tubes == {}
+
+
+def test_our_server_tells_how_long_jobs_waited_and_ran(
+    quiet: Server, look: Callable[[str, Tubes], Snapshot]
+) -> None:
+    with Client(quiet.address) as client:
+        client.put("x", tube="mail")
+        client.watch("mail")
+        client.delete(client.reserve())
+        seen = look(quiet.address, Tubes(include=("mail",)))
+    if isinstance(quiet, Daemon):
+        assert (seen.times, seen.words) == ({}, frozenset())
+    else:
+        assert (seen.times["mail"].waits.number, seen.times["mail"].runs.number) == (1, 1)
+        assert seen.words == CAPABILITIES
 
 
 class Meddled:

@@ -51,6 +51,11 @@ HALVES: list[tuple[Command[Any], Request]] = [
     ),
     (extensions.list_jobs("a", "ready", 7, 9), requests.ListJobs("a", "ready", 7, 9)),
     (extensions.truncate("a"), requests.Truncate("a")),
+    (extensions.list_times("a"), requests.ListTimes("a")),
+    (extensions.list_leases(7, 9), requests.ListLeases(7, 9)),
+    (extensions.list_clients(7, 9), requests.ListClients(7, 9)),
+    (extensions.list_slow(7), requests.ListSlow(7)),
+    (extensions.client_name("a"), requests.ClientName("a")),
 ]
 NO_COMMAND = {
     requests.Auth,  # a client says it as it connects: protocol/authentication.py
@@ -176,6 +181,11 @@ def some_command(pick: random.Random, engine: Engine) -> Command[Any]:
             extensions.put_unique(tube, b"z" * pick.choice([0, 9]), pick.choice([0, 5]), 1, 0, 60),
             extensions.list_jobs(pick.choice([tube, "nowhere"]), "ready"),
             extensions.truncate(pick.choice([tube, "nowhere"])),
+            extensions.list_times(pick.choice([tube, "nowhere"])),
+            extensions.list_leases(),
+            extensions.list_clients(),
+            extensions.list_slow(),
+            extensions.client_name(tube),
         ]
     )
 

@@ -72,7 +72,7 @@ def samples(text: str) -> dict[str, float]:
     """Read the text format; every family is whole, named once, and has its type before it."""
     found: dict[str, float] = {}
     families: list[str] = []
-    for line in text.splitlines():
+    for line in filter(None, text.splitlines()):
         if line.startswith("# "):
             kind, name = line.split()[1:3]
             if kind == "HELP":
@@ -81,7 +81,7 @@ def samples(text: str) -> dict[str, float]:
             continue
         match = re.fullmatch(r'([a-z_]+)(\{(?:[a-z]+="[^"]*",?)+\})? (-?[0-9.e+-]+)', line)
         assert match is not None, line
-        assert match[1] == families[-1], line
+        assert re.sub(r"_(bucket|sum|count)$", "", match[1]) == families[-1], line
         found[match[1] + (match[2] or "")] = float(match[3])
     return found
 
@@ -117,10 +117,17 @@ def test_metrics(server: OurServer) -> None:
         'beanrow_tube_waiting{tube="emails"}': 1,
         'beanrow_tube_paused{tube="emails"}': 1,
         'beanrow_tube_paused{tube="default"}': 0,
+        'beanrow_tube_oldest_ready_seconds{tube="emails"}': 0,
         'beanrow_tube_puts_total{tube="emails"}': 4,
         'beanrow_tube_deletes_total{tube="emails"}': 1,
+        'beanrow_tube_wait_seconds_count{tube="emails"}': 3,
+        'beanrow_tube_wait_seconds_bucket{tube="emails",le="+Inf"}': 3,
+        'beanrow_tube_wait_seconds_bucket{tube="emails",le="70368.7442"}': 3,
+        'beanrow_tube_run_seconds_count{tube="emails"}': 2,
     }.items():
         assert found[name] == value, name
+    assert 'beanrow_tube_run_seconds_count{tube="default"}' not in found
+    assert 0 <= found['beanrow_tube_wait_seconds_sum{tube="emails"}'] < 60
 
 
 def test_many_tubes_come_whole_and_hold_nobody_up(server: OurServer) -> None:

@@ -96,7 +96,7 @@ def test_what_is_counted_is_what_is_there() -> None:
     for number in range(1, 5):
         assert engine.execute(session, Delete(number), 0) == replies.DELETED
     assert engine.memory == 0
-    assert engine._bytes == {}
+    assert all(tube.bytes == 0 for tube in engine.tubes.values())
 
 
 # -- of connections ---------------------------------------------------------------

@@ -63,7 +63,7 @@ class LastComeFirstServed(Engine):
         while tube.waiting and tube.ready.count and not tube.paused_until:
             session = next(reversed(tube.waiting))
             self._stop_waiting(session)
-            self._say(session, self._hand(self._take(tube), session, now))
+            self._say(session, self._hand(self._take(tube, now), session, now))
 
 
 class PauseForgotten(Engine):
@@ -346,6 +346,34 @@ class KeyGoesWithItsJob(Engine):
             self.keys.drop(key)
 
 
+class _FirstForOldest(ReadyQueue):
+    """Takes the best job for the oldest."""
+
+    __slots__ = ()
+
+    def oldest(self) -> Job | None:
+        return self.first()
+
+
+class OldestIsTheBest(Engine):
+    """Tells the age of the next job in place of the oldest one's."""
+
+    def _tube(self, name: str) -> Tube:
+        tube = super()._tube(name)
+        if not isinstance(tube.ready, _FirstForOldest):
+            tube.ready = _FirstForOldest()
+        return tube
+
+
+class TubeUntold(Engine):
+    """Who waits for a job is not told its tube."""
+
+    def _match(self, tube: Tube, now: int) -> None:
+        for session in tube.waiting:
+            session.words = frozenset()
+        super()._match(tube, now)
+
+
 BUGS: list[type[Engine]] = [
     ReleasedToTheEnd,
     LastComeFirstServed,
@@ -377,4 +405,6 @@ BUGS: list[type[Engine]] = [
     PutMovesTheUser,
     TruncateLeavesTheBuried,
     KeyGoesWithItsJob,
+    OldestIsTheBest,
+    TubeUntold,
 ]

@@ -102,6 +102,7 @@ def _check_tube(engine: Engine, tube: Tube, sessions: Collection[Session]) -> No
     recounted = (states[READY], states[RESERVED], states[DELAYED], states[BURIED])
     _demand(counted == recounted, f"jobs by state in {tube}")
     _demand(tube.jobs == len(jobs), f"jobs in {tube}")
+    _demand(tube.bytes == sum(len(job.body) for job in jobs), f"bytes in {tube}")
     _demand(tube.urgent == sum(map(_is_urgent, jobs)), f"urgent jobs in {tube}")
     _demand(tube.using == sum(session.used is tube for session in sessions), f"using {tube}")
     watching = sum(tube in session.watched for session in sessions)

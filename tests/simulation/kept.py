@@ -439,6 +439,7 @@ class KeptSimulation(Simulation):
                     job.state,
                     job.deadline,
                     since=model.serial(),
+                    turned=self._now,
                     reserves=job.reserves,
                     timeouts=job.timeouts,
                     releases=job.releases,

@@ -11,14 +11,17 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, TypeVar
 
 from beanrow.engine.counters import HostFacts
 from beanrow.protocol import replies, requests
 from beanrow.protocol.capabilities import CAPABILITIES
+from beanrow.protocol.holders import Connected, Lease, write_rows
 from beanrow.protocol.listing import ListedJob, write_page
 from beanrow.protocol.requests import Request
 from beanrow.protocol.stats import JobStats, ServerStats, TubeStats, write_list
+from beanrow.protocol.times import Histogram, TubeTimes, bucket_end
 
 SECOND = 1_000_000_000
 
@@ -46,6 +49,7 @@ class ModelJob:
     deadline: int = 0
     holder: int = 0
     since: int = 0  # when it came into its state, as a serial number
+    turned: int = 0  # the same, as a time
     reserves: int = 0
     timeouts: int = 0
     releases: int = 0
@@ -61,6 +65,8 @@ class ModelTube:
     total_jobs: int = 0
     cmd_delete: int = 0
     cmd_pause_tube: int = 0
+    waits: list[int] = field(default_factory=list)
+    runs: list[int] = field(default_factory=list)
 
 
 @dataclass
@@ -72,6 +78,8 @@ class ModelKey:
 
 @dataclass
 class ModelPeer:
+    number: int = 0
+    name: str = ""
     used: str = "default"
     watched: list[str] = field(default_factory=lambda: ["default"])
     waits_since: int = 0  # a serial number; 0 while it does not wait
@@ -79,6 +87,7 @@ class ModelPeer:
     half_closed: bool = False
     producer: bool = False
     worker: bool = False
+    words: set[str] = field(default_factory=set)
     said: list[bytes] = field(default_factory=list)
 
 
@@ -148,6 +157,7 @@ class Model:
         """Bring a job into a state; one that becomes ready goes to who waits for it."""
         job.state = state
         job.since = self.serial()
+        job.turned = now
         job.holder = 0
         if state == "delayed":
             job.deadline = now + job.delay * SECOND
@@ -159,14 +169,30 @@ class Model:
         for number in self.waiting():
             available = self.available(number)
             if available:
-                self.hand(available[0], number, now)
+                self.take(available[0], number, now)
+
+    def take(self, job: ModelJob, number: int, now: int) -> None:
+        """Hand out a job whose turn it is."""
+        tube = self.tube(job.tube)
+        assert tube is not None, "a job keeps its tube"
+        tube.waits.append(now - job.turned)
+        self.hand(job, number, now)
+
+    def note_run(self, job: ModelJob, now: int) -> None:
+        """Note that a holder ends its reservation."""
+        tube = self.tube(job.tube)
+        assert tube is not None, "a job keeps its tube"
+        tube.runs.append(now - job.turned)
 
     def hand(self, job: ModelJob, number: int, now: int) -> None:
         self.into(job, "reserved", now)
         job.holder = number
         job.deadline = now + job.ttr * SECOND
         job.reserves += 1
-        self.answer(number, replies.reserved(job.id, job.body))
+        if "jobs-with-tube" in self.peers[number].words:
+            self.answer(number, replies.reserved_in(job.tube, job.id, job.body))
+        else:
+            self.answer(number, replies.reserved(job.id, job.body))
 
     def answer(self, number: int, reply: bytes) -> None:
         peer = self.peers[number]
@@ -242,8 +268,8 @@ class Model:
     # -- connections --------------------------------------------------------------
 
     def open(self, number: int) -> None:
-        self.peers[number] = ModelPeer()
         self.total_connections += 1
+        self.peers[number] = ModelPeer(self.total_connections)
 
     def close(self, number: int, now: int) -> None:
         held = self.held_by(number)
@@ -342,7 +368,7 @@ class Model:
         peer.worker = True
         available = self.available(number)
         if available:
-            self.hand(available[0], number, now)
+            self.take(available[0], number, now)
         elif self.in_last_second(number, now):
             self.answer(number, replies.DEADLINE_SOON)
         elif peer.half_closed or until == now:
@@ -367,6 +393,8 @@ class Model:
             return replies.NOT_FOUND
         tube = self.tube(job.tube)
         assert tube is not None, "a job keeps its tube"
+        if job.state == "reserved":
+            self.note_run(job, now)
         tube.cmd_delete += 1
         self.forget(job)
         return replies.DELETED
@@ -378,6 +406,7 @@ class Model:
         job = self.held(number, request.id)
         if job is None:
             return replies.NOT_FOUND
+        self.note_run(job, now)
         job.pri, job.delay = request.priority, request.delay
         job.releases += 1
         self.into(job, "delayed" if job.delay else "ready", now)
@@ -387,6 +416,7 @@ class Model:
         job = self.held(number, request.id)
         if job is None:
             return replies.NOT_FOUND
+        self.note_run(job, now)
         job.pri = request.priority
         job.buries += 1
         self.into(job, "buried", now)
@@ -415,16 +445,16 @@ class Model:
 
     def peek(self, number: int, peer: ModelPeer, request: requests.Peek, now: int) -> bytes:
         job = self.job(request.id)
-        return found([] if job is None else [job])
+        return found(peer, [] if job is None else [job])
 
     def peek_ready(self, number: int, peer: ModelPeer, *_: object) -> bytes:
-        return found(self.jobs_of(peer.used, "ready"))
+        return found(peer, self.jobs_of(peer.used, "ready"))
 
     def peek_delayed(self, number: int, peer: ModelPeer, *_: object) -> bytes:
-        return found(self.jobs_of(peer.used, "delayed"))
+        return found(peer, self.jobs_of(peer.used, "delayed"))
 
     def peek_buried(self, number: int, peer: ModelPeer, *_: object) -> bytes:
-        return found(self.jobs_of(peer.used, "buried"))
+        return found(peer, self.jobs_of(peer.used, "buried"))
 
     def kick(self, number: int, peer: ModelPeer, request: requests.Kick, now: int) -> bytes:
         buried, delayed = (self.jobs_of(peer.used, state) for state in ("buried", "delayed"))
@@ -479,7 +509,75 @@ class Model:
         is_full = len(jobs) == request.limit
         return replies.ok(write_page(lines, jobs[-1].id if is_full else None))
 
-    def capabilities(self, *_: object) -> bytes:
+    def list_times(
+        self, number: int, peer: ModelPeer, request: requests.ListTimes, now: int
+    ) -> bytes:
+        tube = self.tube(request.tube)
+        if tube is None:
+            return replies.NOT_FOUND
+        times = TubeTimes(tube.name, histogram(tube.waits), histogram(tube.runs))
+        return replies.ok(times.write())
+
+    def list_leases(
+        self, number: int, peer: ModelPeer, request: requests.ListLeases, now: int
+    ) -> bytes:
+        held = [job for job in self.jobs if job.state == "reserved" and job.id > request.after]
+        page = sorted(held, key=lambda job: job.id)[: request.limit]
+        rows = []
+        for job in page:
+            holder, figures = self.peers[job.holder], self.figures_of(job, now)
+            rows.append(
+                Lease(
+                    job.id,
+                    job.tube,
+                    holder.number,
+                    "",
+                    holder.name,
+                    (now - job.turned) // SECOND,
+                    figures.time_left,
+                    job.ttr,
+                    job.reserves,
+                )
+            )
+        return replies.ok(write_rows(rows, page[-1].id if len(held) > len(page) else None))
+
+    def list_clients(
+        self, number: int, peer: ModelPeer, request: requests.ListClients, now: int
+    ) -> bytes:
+        rows = [
+            Connected(
+                one.number,
+                "",
+                one.name,
+                one.producer,
+                one.worker,
+                one.waits_since > 0,
+                one.used,
+                len(one.watched),
+                tuple(one.watched),
+                len(self.held_by(place)),
+            )
+            for place, one in self.peers.items()
+            if one.number > request.after
+        ]
+        rows.sort()
+        page = rows[: request.limit]
+        more = page[-1].connection if len(rows) > len(page) else None
+        return replies.ok(write_rows(page, more))
+
+    def list_slow(self, *_: object) -> bytes:
+        return replies.ok(b"")
+
+    def client_name(
+        self, number: int, peer: ModelPeer, request: requests.ClientName, now: int
+    ) -> bytes:
+        peer.name = request.name
+        return replies.NAMED
+
+    def capabilities(
+        self, number: int, peer: ModelPeer, request: requests.Capabilities, now: int
+    ) -> bytes:
+        peer.words |= CAPABILITIES.intersection(request.words)
         return replies.ok(write_list(sorted(CAPABILITIES)))
 
     def stats(self, number: int, peer: ModelPeer, request: object, now: int) -> bytes:
@@ -489,10 +587,13 @@ class Model:
             for name in ServerStats.__annotations__
             if name.startswith("cmd_")
         }
+        host = HostFacts()._asdict()
+        if "more-stats" not in peer.words:
+            del host["store"], host["promise"]
         figures = ServerStats(
             **commands,
             **by_state(self.jobs),
-            **HostFacts()._asdict(),
+            **host,
             job_timeouts=self.job_timeouts,
             total_jobs=self.total_jobs,
             max_job_size=self.max_job_size,
@@ -528,6 +629,11 @@ class Model:
             pause=tube.pause,
             pause_time_left=seconds_left(tube.paused_until, now),
         )
+        if "more-stats" in peer.words:
+            ages = [now - job.created for job in self.jobs_of(tube.name, "ready")]
+            sizes = [len(job.body) for job in self.jobs if job.tube == tube.name]
+            figures.oldest_ready_age = max(ages, default=0) // SECOND
+            figures.jobs_bytes = sum(sizes)
         return replies.ok(figures.write())
 
     def stats_job(
@@ -583,8 +689,12 @@ def no_file(_job_id: int) -> int:
     return 0
 
 
-def found(jobs: list[ModelJob]) -> bytes:
-    return replies.found(jobs[0].id, jobs[0].body) if jobs else replies.NOT_FOUND
+def found(peer: ModelPeer, jobs: list[ModelJob]) -> bytes:
+    if not jobs:
+        return replies.NOT_FOUND
+    if "jobs-with-tube" in peer.words:
+        return replies.found_in(jobs[0].tube, jobs[0].id, jobs[0].body)
+    return replies.found(jobs[0].id, jobs[0].body)
 
 
 def seconds_left(until: int, now: int) -> int:
@@ -599,3 +709,10 @@ def by_state(jobs: list[ModelJob]) -> dict[str, Any]:
     }
     urgent = sum(job.state == "ready" and job.pri < 1024 for job in jobs)
     return {"current_jobs_urgent": urgent, **counts}
+
+
+def histogram(times: list[int]) -> Histogram:
+    """Put times into buckets, one by one."""
+    buckets = [next(n for n in count() if time < bucket_end(n) * SECOND) for time in times]
+    counts = tuple(buckets.count(number) for number in range(max(buckets, default=-1) + 1))
+    return Histogram(counts, sum(times))

@@ -305,6 +305,9 @@ class Simulation:
     def _lifetime(self) -> int:
         return self._random.choice([0, 0, 1, 3, 10])
 
+    def _name(self) -> str:
+        return self._random.choice(["mailer", "indexer/2"])
+
     def _state(self) -> str:
         return self._random.choice(STATES)
 
@@ -315,7 +318,7 @@ class Simulation:
         return self._random.choice([1, 2, 1000])
 
     def _words(self) -> tuple[str, ...]:
-        return tuple(self._random.sample(sorted(CAPABILITIES), 2))
+        return tuple(self._random.sample(sorted(CAPABILITIES), len(CAPABILITIES) // 2))
 
     def _bound(self) -> int:
         return self._random.choice([0, 1, 2, 2**32 - 1])
@@ -357,6 +360,11 @@ WEIGHTS: dict[type[Request], float] = {
     requests.PutUnique: 4,
     requests.ListJobs: 2,
     requests.Truncate: 0.7,
+    requests.ListTimes: 2,
+    requests.ListLeases: 2,
+    requests.ListClients: 1,
+    requests.ListSlow: 0.3,
+    requests.ClientName: 0.5,
     requests.Quit: 0.5,
     requests.BadFormat: 0.5,
     requests.UnknownCommand: 0.5,

@@ -36,7 +36,7 @@ class Pace:
     ) -> None:
         self._rate, self._clock, self._sleep = rate, clock, sleep
         self._next = clock()
-        self.at_once = _AT_ONCE if rate is None else max(1, min(_AT_ONCE, int(rate / 10)))
+        self.at_once: int = _AT_ONCE if rate is None else max(1, min(_AT_ONCE, int(rate / 10)))
         """Jobs in one write: a tenth of a second's, so that the rate is even."""
 
     def wait(self) -> None:

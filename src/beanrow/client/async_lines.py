@@ -88,7 +88,7 @@ class Lines:
         self._starting: asyncio.Task[ChildServer] | None = None
         self._end = ""
         self.main: Line | None = None
-        self.outage = False
+        self.outage: bool = False
         _all.add(self)
 
     # -- opening ------------------------------------------------------------------

@@ -138,8 +138,9 @@ class AsyncSpeaker:
                     raise
 
     async def _known_words(self) -> frozenset[str]:
-        """Ask for the words of extensions."""
+        """Ask for the words of extensions, now and over every line."""
         words = await self._ask(ASKED)
+        self._state.ask()
         if self._lines.main is not None:
             self._lines.main.words = words
         return words

@@ -51,7 +51,7 @@ class ChildServer:
                 process_group=0,
             )
             try:
-                self.address = self._announced()
+                self.address: str = self._announced()
             except BaseException:
                 self.close()
                 raise

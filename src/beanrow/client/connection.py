@@ -110,13 +110,13 @@ class Connection:
         self._looked_until = _NOT_LOOKED
         self._unsent = 0
         self._ended = False
-        self.state = state
-        self.peer = peer
-        self.used = DEFAULT_TUBE
+        self.state: State = state
+        self.peer: str = peer
+        self.used: str = DEFAULT_TUBE
         self.watched: tuple[str, ...] = (DEFAULT_TUBE,)
-        self.most_body = UNKNOWN_LIMIT
+        self.most_body: int = UNKNOWN_LIMIT
         self.words: frozenset[str] | None = None
-        self.closed = False
+        self.closed: bool = False
         self._wake = 0.0
         self._wake_after(timeout)
 
@@ -366,11 +366,13 @@ class Connection:
         answer: T = done
         return answer
 
-    def set_up(self, conversation: Sequence[Command[Any]]) -> None:
-        """Send a few commands in one write; the first error is raised."""
-        for result in self.results(conversation, self.exchange(conversation)):
+    def set_up(self, conversation: Sequence[Command[Any]]) -> list[Any]:
+        """Send a few commands in one write and give their answers; the first error is raised."""
+        results = self.results(conversation, self.exchange(conversation))
+        for result in results:
             if isinstance(result, BeanstalkError):
                 raise result
+        return results
 
     # -- writing and reading ------------------------------------------------------
 

@@ -35,7 +35,8 @@ class Extended(Batches):
     def capabilities(self) -> frozenset[str]:
         """Ask which words the server knows beyond the protocol; none if it knows no extensions.
 
-        From then on ``put`` with a ``tube`` uses ``put-in-tube`` where the server has it.
+        From then on each connection asks, and uses what there is: ``put`` with a ``tube`` is one
+        command, ``Job.tube`` is filled, ``stats`` and ``stats_tube`` tell more.
         """
         return self._known_words()
 

@@ -18,6 +18,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from beanrow.client.connection import UNKNOWN_LIMIT
+from beanrow.client.offered import ASKED
 from beanrow.client.state import DEFAULT_TUBE, State
 from beanrow.client.wire import prepare
 from beanrow.errors import (
@@ -85,7 +86,7 @@ class Line(asyncio.BufferedProtocol):
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._timeout = timeout
-        self.owner = owner
+        self.owner: Owner = owner
         self._trace = trace
         self._tell: Callable[[bytes, bool], BeanstalkError] = self._closed_error
         self._transport: asyncio.Transport | None = None
@@ -99,13 +100,13 @@ class Line(asyncio.BufferedProtocol):
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = inf
         self._limit: asyncio.Future[int] | None = None
-        self.peer = peer
-        self.used = DEFAULT_TUBE
+        self.peer: str = peer
+        self.used: str = DEFAULT_TUBE
         self.watched: tuple[str, ...] = (DEFAULT_TUBE,)
         self.jobs: set[int] = set()
-        self.most_body = UNKNOWN_LIMIT
+        self.most_body: int = UNKNOWN_LIMIT
         self.words: frozenset[str] | None = None
-        self.closed = False
+        self.closed: bool = False
 
     @property
     def silent(self) -> bool:
@@ -137,11 +138,19 @@ class Line(asyncio.BufferedProtocol):
         self._say(use.request, use.read, None, 0.0)
 
     def align(self, state: State) -> None:
-        """Have the server watch what the client watches for what is submitted next."""
+        """Have the server watch what the client watches for what is submitted next.
+
+        And ask it what the client asks for.
+        """
         if self.watched is not state.watched:
             for command in state.changes(self.watched):
                 self._say(command.request, command.read, None, 0.0)
+            if state.asks and self.words is None:
+                self._say(ASKED.request, self._hear_words, None, 0.0)
             self.watched = state.watched
+
+    def _hear_words(self, request: bytes, reply: bytes) -> None:
+        self.words = ASKED.read(request, reply)
 
     def limit(self) -> asyncio.Future[int]:
         """Ask for the largest body that the server takes; all who ask share one answer."""

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from beanrow.errors import NotOfferedError, UnknownCommandError
 from beanrow.protocol import extensions
-from beanrow.protocol.capabilities import LIST_JOBS, PUT_IN_TUBE, PUT_UNIQUE, TRUNCATE
+from beanrow.protocol.capabilities import (
+    JOBS_WITH_TUBE,
+    LIST_JOBS,
+    MORE_STATS,
+    PUT_IN_TUBE,
+    PUT_UNIQUE,
+    TRUNCATE,
+)
 from beanrow.protocol.commands import Command, written
 from beanrow.protocol.values import Duration, seconds
 
 __all__ = ["ASKED", "offers", "refuse_missing", "unique_put"]
 
-_WANTED = (LIST_JOBS, PUT_IN_TUBE, PUT_UNIQUE, TRUNCATE)
+_WANTED = (JOBS_WITH_TUBE, LIST_JOBS, MORE_STATS, PUT_IN_TUBE, PUT_UNIQUE, TRUNCATE)
 """What our clients use; each connection that asks switches all of it on."""
 _INSTEAD = {
     PUT_UNIQUE: "no other command does this: what a client did alone would not hold between two",

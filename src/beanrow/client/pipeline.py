@@ -69,7 +69,7 @@ class Pending(Generic[T]):
     __slots__ = ("_outcome", "command")
 
     def __init__(self, command: Command[T]) -> None:
-        self.command = command
+        self.command: Command[T] = command
         self._outcome: list[Result[T]] = []
 
     def settle(self, outcome: Result[T]) -> None:

@@ -29,7 +29,7 @@ class Servers:
     def __init__(self, names: Sequence[str]) -> None:
         if isinstance(names, str):
             raise BadTypeError(f"the addresses of a pool are a list of them, not {names!r} alone")
-        self.names = tuple(names)
+        self.names: tuple[str, ...] = tuple(names)
         if not self.names:
             raise BadValueError("a pool needs the address of a server, better of two")
         if len(set(self.names)) != len(self.names):

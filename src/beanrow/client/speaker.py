@@ -164,7 +164,9 @@ class Speaker:
             if connection is None:
                 connection, is_new = self._connections.get(), True
             try:
-                if watching and connection.watched is not self._state.watched:
+                if (watching or self._state.asks) and (
+                    connection.watched is not self._state.watched
+                ):
                     self._connections.align(connection)
                 if word:
                     refuse_missing(word, self._words_of(connection), request, connection.peer)
@@ -212,8 +214,9 @@ class Speaker:
         return words
 
     def _known_words(self) -> frozenset[str]:
-        """Ask for the words of extensions, or tell what is known of them."""
+        """Ask for the words of extensions, now and over every connection."""
         words = self._ask(ASKED)
+        self._connections.ask()
         connection = self._mine.connection
         if connection is not None:
             connection.words = words

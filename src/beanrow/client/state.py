@@ -29,15 +29,17 @@ class State:
     """The tubes a client uses and watches, and which jobs its connections hold.
 
     ``watched`` is in the order in which watching began; it is replaced, never changed.
-    ``held`` maps the id of a reserved job to its connection, ``lost`` the id of one
-    whose connection is gone to the reason.
+    ``asks`` tells whether each connection asks its server for extensions. ``held`` maps the id
+    of a reserved job to its connection, ``lost`` the id of one whose connection is gone to the
+    reason.
     """
 
-    __slots__ = ("held", "lost", "used", "watched")
+    __slots__ = ("asks", "held", "lost", "used", "watched")
 
     def __init__(self) -> None:
-        self.used = DEFAULT_TUBE
+        self.used: str = DEFAULT_TUBE
         self.watched: tuple[str, ...] = (DEFAULT_TUBE,)
+        self.asks = False
         self.held: dict[int, object] = {}
         self.lost: dict[int, str] = {}
 
@@ -51,6 +53,12 @@ class State:
     def ignore(self, tube: str) -> None:
         """Note that this tube is watched no longer."""
         self.watched = tuple(one for one in self.watched if one != tube)
+
+    def ask(self) -> None:
+        """Note that each connection is to ask its server for extensions."""
+        if not self.asks:
+            self.asks = True
+            self.watched = (*self.watched,)  # another one: so each connection is set up anew
 
     def changes(self, watched: tuple[str, ...]) -> list[Command[Any]]:
         """Give the commands after which a connection watches these tubes and no others.

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from beanrow.client.address import Address, read_address
 from beanrow.client.connection import Connection
+from beanrow.client.offered import ASKED
 from beanrow.client.state import BROKE, State
 from beanrow.client.wire import open_wire, tls_context
 from beanrow.errors import ClientClosedError, NotIgnoredError
@@ -95,11 +96,11 @@ class Connections:
         self._on_reconnect = on_reconnect
         self._on_jobs_lost = on_jobs_lost
         self._child: ChildServer | None = None
-        self.closed = False
+        self.closed: bool = False
         self._open: set[Connection] = set()
         self._lock = threading.RLock()  # again under itself where a guard dies inside
-        self.mine = Mine()
-        self.outage = False
+        self.mine: Mine = Mine()
+        self.outage: bool = False
         _all.add(self)
 
     def get(self, spent: float = 0.0) -> Connection:
@@ -151,14 +152,23 @@ class Connections:
         return connection
 
     def align(self, connection: Connection) -> None:
-        """Have a connection watch what the client watches."""
+        """Have a connection watch what the client watches, and ask what the client asks for."""
         watched = self._state.watched
         changes = self._state.changes(connection.watched)
+        asks = self._state.asks and connection.words is None
+        if asks:
+            changes.append(ASKED)
         if changes:
-            connection.set_up(changes)
+            told = connection.set_up(changes)
+            connection.words = told[-1] if asks else connection.words
         connection.watched = watched
 
     # -- tubes --------------------------------------------------------------------
+
+    def ask(self) -> None:
+        """Have every connection ask its server for extensions."""
+        with self._lock:
+            self._state.ask()
 
     def use(self, tube: str) -> None:
         """Note that the client uses this tube, and this thread's connection does already."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import socket
 import struct
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from beanrow.client.address import Address
@@ -36,8 +37,8 @@ class Wire:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self.send = sock.send
-        self.recv = sock.recv
+        self.send: Callable[..., int] = sock.send
+        self.recv: Callable[..., bytes] = sock.recv
 
     def wake_after(self, seconds: float) -> None:
         """Have a send or recv that waits end after so many seconds (from 0.001)."""

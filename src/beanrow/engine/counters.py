@@ -11,21 +11,39 @@ from typing import TYPE_CHECKING, NamedTuple
 from beanrow.engine.job import DELAYED, RESERVED, Job
 from beanrow.engine.timers import SECOND
 from beanrow.protocol import requests
+from beanrow.protocol.holders import Connected, Lease
 from beanrow.protocol.listing import ListedJob
 from beanrow.protocol.stats import JobStats, ServerStats, TubeStats
+from beanrow.protocol.times import Histogram, TubeTimes
 
 if TYPE_CHECKING:
     from beanrow.engine.engine import Engine
+    from beanrow.engine.session import Session
     from beanrow.engine.tube import Tube
 
-__all__ = ["Counters", "HostFacts", "job_listed", "job_stats", "server_stats", "tube_stats"]
+__all__ = [
+    "Counters",
+    "HostFacts",
+    "connected",
+    "job_listed",
+    "job_stats",
+    "lease_of",
+    "oldest_ready_age",
+    "server_stats",
+    "tube_stats",
+    "tube_times",
+]
+
+_MOST_WATCHED = 20
+"""Names of watched tubes that are told of a connection."""
 
 
 class HostFacts(NamedTuple):
     """What ``stats`` tells of the process, its journal and the machine.
 
     The engine cannot know it. ``rusage_utime`` and ``rusage_stime`` are seconds of CPU,
-    ``binlog_max_size`` bytes.
+    ``binlog_max_size`` bytes. ``store`` and ``promise`` are told only who asked for more
+    (``docs/protocol.md`` has their words).
     """
 
     pid: int = 0
@@ -41,6 +59,8 @@ class HostFacts(NamedTuple):
     binlog_current_index: int = 0
     binlog_records_migrated: int = 0
     binlog_records_written: int = 0
+    store: str = "memory"
+    promise: str = "none"
 
 
 class Counters:
@@ -63,19 +83,27 @@ class Counters:
     )
 
     def __init__(self) -> None:
-        self.urgent = self.reserved = self.delayed = self.buried = 0
-        self.refused_puts = self.repeated_puts = self.job_timeouts = 0
-        self.connections = self.total_connections = 0
-        self.producers = self.workers = self.waiting = 0
+        self.urgent: int = 0
+        self.reserved: int = 0
+        self.delayed: int = 0
+        self.buried: int = 0
+        self.refused_puts: int = 0
+        self.repeated_puts: int = 0
+        self.job_timeouts: int = 0
+        self.connections: int = 0
+        self.total_connections: int = 0
+        self.producers: int = 0
+        self.workers: int = 0
+        self.waiting: int = 0
         kinds = requests.Request.__args__
         self.requests: dict[type, int] = dict.fromkeys(kinds, 0)
 
 
-def server_stats(engine: Engine, host: HostFacts, now: int) -> ServerStats:
-    """The figures of ``stats``."""
+def server_stats(engine: Engine, host: HostFacts, now: int, *, more: bool = False) -> ServerStats:
+    """The figures of ``stats``; ``more``: those of our extensions too."""
     counters, counted = engine.counters, engine.counters.requests
     jobs = len(engine.jobs)
-    return ServerStats(
+    figures = ServerStats(
         current_jobs_urgent=counters.urgent,
         current_jobs_ready=jobs - counters.reserved - counters.delayed - counters.buried,
         current_jobs_reserved=counters.reserved,
@@ -136,6 +164,9 @@ def server_stats(engine: Engine, host: HostFacts, now: int) -> ServerStats:
         os=host.os,
         platform=host.platform,
     )
+    if more:
+        figures.store, figures.promise = host.store, host.promise
+    return figures
 
 
 def _time_left(until: int, now: int) -> int:
@@ -143,9 +174,15 @@ def _time_left(until: int, now: int) -> int:
     return max(0, until - now - 1) // SECOND
 
 
-def tube_stats(tube: Tube, now: int) -> TubeStats:
-    """The figures of ``stats-tube``."""
-    return TubeStats(
+def oldest_ready_age(tube: Tube, now: int) -> int:
+    """How many seconds ago the oldest ready job of a tube was put; 0 if none is ready."""
+    job = tube.ready.oldest()
+    return 0 if job is None else (now - job.created) // SECOND
+
+
+def tube_stats(tube: Tube, now: int, *, more: bool = False) -> TubeStats:
+    """The figures of ``stats-tube``; ``more``: those of our extensions too."""
+    figures = TubeStats(
         name=tube.name,
         current_jobs_urgent=tube.urgent,
         current_jobs_ready=tube.ready.count,
@@ -161,6 +198,10 @@ def tube_stats(tube: Tube, now: int) -> TubeStats:
         pause=tube.pause,
         pause_time_left=_time_left(tube.paused_until, now),
     )
+    if more:
+        figures.oldest_ready_age = oldest_ready_age(tube, now)
+        figures.jobs_bytes = tube.bytes
+    return figures
 
 
 def job_stats(job: Job, now: int) -> JobStats:
@@ -187,3 +228,42 @@ def job_stats(job: Job, now: int) -> JobStats:
 def job_listed(job: Job, now: int) -> ListedJob:
     """The figures of a job in ``list-jobs``."""
     return ListedJob(**job_stats(job, now).__dict__, bytes=len(job.body))
+
+
+def tube_times(tube: Tube) -> TubeTimes:
+    """The figures of ``list-times``."""
+    waits = Histogram.of_bits(tube.waits, tube.waited)
+    return TubeTimes(tube.name, waits, Histogram.of_bits(tube.runs, tube.ran))
+
+
+def lease_of(job: Job, now: int) -> Lease:
+    """Tell who holds a job that is reserved."""
+    holder = job.holder
+    assert holder is not None, "only asked of reserved jobs"
+    return Lease(
+        id=job.id,
+        tube=job.tube.name,
+        connection=holder.number,
+        peer=holder.peer,
+        client=holder.name,
+        held=(now - job.since) // SECOND,
+        time_left=_time_left(job.deadline, now),
+        ttr=job.ttr,
+        reserves=job.reserves,
+    )
+
+
+def connected(session: Session) -> Connected:
+    """Tell of a connection."""
+    return Connected(
+        connection=session.number,
+        peer=session.peer,
+        client=session.name,
+        producer=session.is_producer,
+        worker=session.is_worker,
+        waiting=session.waiting,
+        used=session.used.name,
+        watching=len(session.watched),
+        watched=tuple(tube.name for tube in session.watched[:_MOST_WATCHED]),
+        held=len(session.held),
+    )

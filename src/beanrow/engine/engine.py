@@ -15,17 +15,30 @@ Laws:
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable
+from heapq import nsmallest
+from itertools import islice
 from typing import Any
 
-from beanrow.engine.counters import HostFacts, job_listed, job_stats, server_stats, tube_stats
+from beanrow.engine.counters import (
+    HostFacts,
+    connected,
+    job_listed,
+    job_stats,
+    lease_of,
+    server_stats,
+    tube_stats,
+    tube_times,
+)
 from beanrow.engine.job import BURIED, DELAYED, DELETED, READY, RESERVED, Job
 from beanrow.engine.queue import Queue
 from beanrow.engine.session import Session
 from beanrow.engine.timers import NEVER, SECOND
 from beanrow.engine.tube import Tube
 from beanrow.protocol import replies, requests
-from beanrow.protocol.capabilities import CAPABILITIES
+from beanrow.protocol.capabilities import CAPABILITIES, JOBS_WITH_TUBE, MORE_STATS
+from beanrow.protocol.holders import SlowCommand, write_rows
 from beanrow.protocol.listing import write_page
 from beanrow.protocol.stats import write_list
 from beanrow.protocol.values import MAX_JOB_SIZE
@@ -34,6 +47,9 @@ __all__ = ["Engine"]
 
 _MOST_LOOKED_AT = 100_000
 """Jobs for one page: some 5 ms."""
+
+_MOST_SLOW = 128
+"""Commands that took long, the latest ones."""
 
 Handler = Callable[[Session, Any, int], bytes | None]
 
@@ -46,7 +62,8 @@ class Engine(Queue):
 
     ``max_job_size`` is the limit of a body in bytes, ``now`` the time of the start,
     ``host`` tells what ``stats`` says of the process. Set ``draining`` to refuse puts.
-    ``capabilities`` are the words of extensions that it tells of.
+    ``capabilities`` are the words of extensions that it tells of, ``slow_commands`` what the caller,
+    who has a clock, found to take long.
     """
 
     def __init__(
@@ -61,6 +78,7 @@ class Engine(Queue):
         self.max_job_size = max_job_size
         self.draining = False
         self.capabilities = CAPABILITIES
+        self.slow_commands: deque[SlowCommand] = deque(maxlen=_MOST_SLOW)
         self._host = host
         self._next_id = 1
         self._handlers = self._handler_table()
@@ -100,6 +118,11 @@ class Engine(Queue):
             requests.PutUnique: self._put_unique,
             requests.Truncate: self._truncate,
             requests.ListJobs: self._list_jobs,
+            requests.ListTimes: self._list_times,
+            requests.ListLeases: self._list_leases,
+            requests.ListClients: self._list_clients,
+            requests.ListSlow: self._list_slow,
+            requests.ClientName: self._client_name,
             requests.Quit: self._quit,
             requests.BadFormat: self._bad_format,
             requests.UnknownCommand: self._unknown_command,
@@ -113,7 +136,9 @@ class Engine(Queue):
         self.counters.total_connections += 1
         self._default.using += 1
         self._default.watching += 1
-        return Session(self._default)
+        number = self.counters.total_connections
+        session = self.sessions[number] = Session(self._default, number)
+        return session
 
     def execute(self, session: Session, request: requests.Request, now: int) -> bytes | None:
         """Carry out one request; a session that waits or closes must not send any.
@@ -144,6 +169,7 @@ class Engine(Queue):
 
     def close(self, session: Session, now: int) -> None:
         """End a session: its jobs become ready again, in the order of their reservation."""
+        del self.sessions[session.number]
         self.counters.connections -= 1
         self.counters.producers -= session.is_producer
         self.counters.workers -= session.is_worker
@@ -175,6 +201,7 @@ class Engine(Queue):
         job = Job(job_id, tube, priority, delay, ttr or 1, body, now)
         self.jobs[job_id] = job
         tube.jobs += 1
+        tube.bytes += len(body)
         tube.total_jobs += 1
         if delay:
             self._delay(job, now)
@@ -220,7 +247,7 @@ class Engine(Queue):
             self._make_worker(session)
         tube = self._best(session)
         if tube is not None:
-            return self._hand(self._take(tube), session, now)
+            return self._hand(self._take(tube, now), session, now)
         if session.held and self._deadline_soon(session, now):
             return replies.DEADLINE_SOON
         if until <= now or session.half_closed:
@@ -250,6 +277,9 @@ class Engine(Queue):
         if job.state is not RESERVED:
             self._take_out_of_turn(job, DELETED)
         elif job.holder is session:
+            ran, tube = now - job.since, job.tube
+            tube.runs[ran.bit_length()] += 1  # Tube.count_run without its call
+            tube.ran += ran
             self._let_go(job)
         else:
             return replies.NOT_FOUND
@@ -261,6 +291,7 @@ class Engine(Queue):
         job = session.held.get(request.id)
         if job is None:
             return replies.NOT_FOUND
+        job.tube.count_run(now - job.since)
         self._let_go(job)
         job.priority = request.priority
         job.delay = request.delay
@@ -275,6 +306,7 @@ class Engine(Queue):
         job = session.held.get(request.id)
         if job is None:
             return replies.NOT_FOUND
+        job.tube.count_run(now - job.since)
         self._let_go(job)
         job.priority = request.priority
         self._bury_job(job)
@@ -311,16 +343,16 @@ class Engine(Queue):
     # -- looking ------------------------------------------------------------------
 
     def _peek(self, session: Session, request: requests.Peek, now: int) -> bytes:
-        return _found(self.jobs.get(request.id))
+        return _found(self.jobs.get(request.id), session)
 
     def _peek_ready(self, session: Session, request: requests.PeekReady, now: int) -> bytes:
-        return _found(session.used.ready.first())
+        return _found(session.used.ready.first(), session)
 
     def _peek_delayed(self, session: Session, request: requests.PeekDelayed, now: int) -> bytes:
-        return _found(session.used.delayed.first())
+        return _found(session.used.delayed.first(), session)
 
     def _peek_buried(self, session: Session, request: requests.PeekBuried, now: int) -> bytes:
-        return _found(next(iter(session.used.buried.values()), None))
+        return _found(next(iter(session.used.buried.values()), None), session)
 
     # -- kicking and pausing ------------------------------------------------------
 
@@ -368,11 +400,14 @@ class Engine(Queue):
     # -- counting -----------------------------------------------------------------
 
     def _stats(self, session: Session, request: requests.Stats, now: int) -> bytes:
-        return replies.ok(server_stats(self, self._host(), now).write())
+        more = MORE_STATS in session.words
+        return replies.ok(server_stats(self, self._host(), now, more=more).write())
 
     def _stats_tube(self, session: Session, request: requests.StatsTube, now: int) -> bytes:
         tube = self.tubes.get(request.tube)
-        return replies.NOT_FOUND if tube is None else replies.ok(tube_stats(tube, now).write())
+        if tube is None:
+            return replies.NOT_FOUND
+        return replies.ok(tube_stats(tube, now, more=MORE_STATS in session.words).write())
 
     def _stats_job(self, session: Session, request: requests.StatsJob, now: int) -> bytes:
         job = self.jobs.get(request.id)
@@ -450,6 +485,35 @@ class Engine(Queue):
                     return replies.ok(write_page(listed, job_id))
         return replies.ok(write_page(listed, ids[last - 1] if last < len(ids) else None))
 
+    def _list_times(self, session: Session, request: requests.ListTimes, now: int) -> bytes:
+        tube = self.tubes.get(request.tube)
+        return replies.NOT_FOUND if tube is None else replies.ok(tube_times(tube).write())
+
+    def _list_leases(self, session: Session, request: requests.ListLeases, now: int) -> bytes:
+        after, limit = request
+        held = [
+            job for one in self.sessions.values() for job in one.held.values() if job.id > after
+        ]
+        page = nsmallest(limit, held, key=_job_id)
+        rest = page[-1].id if len(held) > limit else None
+        return replies.ok(write_rows([lease_of(job, now) for job in page], rest))
+
+    def _list_clients(self, session: Session, request: requests.ListClients, now: int) -> bytes:
+        """List them by their numbers: the order in which they came, and so stand in the dict."""
+        after, limit = request
+        rest = (one for number, one in self.sessions.items() if number > after)
+        page = list(islice(rest, limit))
+        more = page[-1].number if next(rest, None) is not None else None
+        return replies.ok(write_rows(map(connected, page), more))
+
+    def _list_slow(self, session: Session, request: requests.ListSlow, now: int) -> bytes:
+        rows = [one for one in self.slow_commands if one.number > request.after]
+        return replies.ok(write_rows(rows, None))
+
+    def _client_name(self, session: Session, request: requests.ClientName, now: int) -> bytes:
+        session.name = request.name
+        return replies.NAMED
+
     # -- leaving, and lines that are no command -----------------------------------
 
     def _auth(self, session: Session, request: requests.Auth, now: int) -> bytes:
@@ -470,5 +534,13 @@ class Engine(Queue):
         return replies.UNKNOWN_COMMAND
 
 
-def _found(job: Job | None) -> bytes:
-    return replies.NOT_FOUND if job is None else replies.found(job.id, job.body)
+def _job_id(job: Job) -> int:
+    return job.id
+
+
+def _found(job: Job | None, session: Session) -> bytes:
+    if job is None:
+        return replies.NOT_FOUND
+    if JOBS_WITH_TUBE in session.words:
+        return replies.found_in(job.tube.name, job.id, job.body)
+    return replies.found(job.id, job.body)

@@ -29,13 +29,13 @@ class Key:
     __slots__ = ("alarm", "file", "job_id", "lifetime", "name", "tube", "until")
 
     def __init__(self, tube: str, name: str, job_id: int, lifetime: int, until: int) -> None:
-        self.tube = tube
-        self.name = name
-        self.job_id = job_id
-        self.lifetime = lifetime
-        self.until = until
-        self.file = 0
-        self.alarm = NEVER
+        self.tube: str = tube
+        self.name: str = name
+        self.job_id: int = job_id
+        self.lifetime: int = lifetime
+        self.until: int = until
+        self.file: int = 0
+        self.alarm: int = NEVER
 
     def __repr__(self) -> str:
         return f"<key {self.name} of job {self.job_id} in {self.tube}>"
@@ -49,7 +49,7 @@ class Keys:
     def __init__(self, timers: Timers) -> None:
         self.by_name: dict[tuple[str, str], Key] = {}
         self.of_job: dict[int, Key] = {}
-        self.size = 0
+        self.size: int = 0
         self._timers = timers
 
     @property

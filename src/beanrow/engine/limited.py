@@ -21,7 +21,6 @@ from beanrow.engine.keys import Key
 from beanrow.engine.recording import RecordingEngine
 from beanrow.engine.records import TubeRecord
 from beanrow.engine.session import Session
-from beanrow.engine.tube import Tube
 from beanrow.protocol import replies, requests
 from beanrow.protocol.values import MAX_JOB_SIZE
 
@@ -58,21 +57,20 @@ class LimitedEngine(Engine):
         host: Callable[[], HostFacts] = HostFacts,
     ) -> None:
         super().__init__(now, max_job_size=max_job_size, host=host)
-        self.memory = 0
+        self.memory: int = 0
         self._most_memory, self._most_jobs, self._most_bytes = (most or maxsize for most in room)
-        self._bytes: dict[Tube, int] | None = {} if room.tube_bytes else None
 
     def _put(self, session: Session, request: requests.Put, now: int) -> bytes:
         tube, size = session.used, len(request[3])
         if (
             self.memory + size + JOB_OVERHEAD > self._most_memory
             or tube.jobs >= self._most_jobs
-            or (self._bytes is not None and self._bytes.get(tube, 0) + size > self._most_bytes)
+            or tube.bytes + size > self._most_bytes
         ) and not self.draining:
             return self._refuse(session)
         reply = super()._put(session, request, now)
         if reply[:8] == b"INSERTED":
-            self._count(tube, size)
+            self.memory += size + JOB_OVERHEAD
         return reply
 
     def _put_unique(self, session: Session, request: requests.PutUnique, now: int) -> bytes:
@@ -85,11 +83,6 @@ class LimitedEngine(Engine):
             return self._refuse(session)
         return super()._put_unique(session, request, now)
 
-    def _count(self, tube: Tube, size: int) -> None:
-        self.memory += size + JOB_OVERHEAD
-        if self._bytes is not None:
-            self._bytes[tube] = self._bytes.get(tube, 0) + size
-
     def _refuse(self, session: Session) -> bytes:
         if not session.is_producer:
             self._make_producer(session)
@@ -97,12 +90,7 @@ class LimitedEngine(Engine):
         return replies.OUT_OF_MEMORY
 
     def _forget(self, job: Job) -> None:
-        size = len(job.body)
-        self.memory -= size + JOB_OVERHEAD
-        if self._bytes is not None:
-            left = self._bytes.pop(job.tube, 0) - size
-            if left > 0:  # a tube that is gone must not be kept by its count
-                self._bytes[job.tube] = left
+        self.memory -= len(job.body) + JOB_OVERHEAD
         super()._forget(job)
 
 
@@ -119,5 +107,5 @@ class LimitedRecordingEngine(LimitedEngine, RecordingEngine):
     ) -> None:
         """Fill it with what was remembered, also where that is more than there is room for."""
         super().restore(jobs, tubes, next_id, keys, now)
-        for job in self.jobs.values():
-            self._count(job.tube, len(job.body))
+        bodies = sum(tube.bytes for tube in self.tubes.values())
+        self.memory = bodies + JOB_OVERHEAD * len(self.jobs)

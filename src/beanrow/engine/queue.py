@@ -20,6 +20,7 @@ from beanrow.engine.session import Session
 from beanrow.engine.timers import NEVER, SECOND, Timers
 from beanrow.engine.tube import Tube
 from beanrow.protocol import replies
+from beanrow.protocol.capabilities import JOBS_WITH_TUBE
 from beanrow.protocol.values import URGENT_PRIORITY
 
 __all__ = ["Queue"]
@@ -36,9 +37,10 @@ class Queue:
         self.jobs: dict[int, Job] = {}
         self.tubes: dict[str, Tube] = {}
         self.tube_order: list[Tube] = []
-        self.counters = Counters()
+        self.sessions: dict[int, Session] = {}
+        self.counters: Counters = Counters()
         self._timers = Timers()
-        self.keys = Keys(self._timers)
+        self.keys: Keys = Keys(self._timers)
         self._key_of_job = self.keys.of_job
         self._burials = 0
         self._default = self._tube("default")
@@ -107,6 +109,7 @@ class Queue:
 
     def _make_ready(self, job: Job, now: int) -> None:
         job.state = READY
+        job.since = now
         tube = job.tube
         if job.priority < URGENT_PRIORITY:
             tube.urgent += 1
@@ -120,7 +123,7 @@ class Queue:
         while tube.waiting and tube.ready.count and not tube.paused_until:
             session = next(iter(tube.waiting))
             self._stop_waiting(session)
-            self._say(session, self._hand(self._take(tube), session, now))
+            self._say(session, self._hand(self._take(tube, now), session, now))
 
     def _best(self, session: Session) -> Tube | None:
         """Find the watched tube whose next job is the best of all; None if none is ready."""
@@ -131,8 +134,12 @@ class Queue:
         tubes = [tube for tube in watched if tube.ready.count and not tube.paused_until]
         return min(tubes, key=_next_job) if tubes else None
 
-    def _take(self, tube: Tube) -> Job:
+    def _take(self, tube: Tube, now: int) -> Job:
+        """Take the next job of a tube for who will hold it, and count how long it was ready."""
         job = tube.ready.pop()
+        waited = now - job.since
+        tube.waits[waited.bit_length()] += 1
+        tube.waited += waited
         if job.priority < URGENT_PRIORITY:
             tube.urgent -= 1
             self.counters.urgent -= 1
@@ -140,6 +147,7 @@ class Queue:
 
     def _hand(self, job: Job, session: Session, now: int) -> bytes:
         job.state = RESERVED
+        job.since = now
         job.holder = session
         job.reserves += 1
         job.deadline = deadline = now + job.ttr * SECOND
@@ -150,6 +158,8 @@ class Queue:
             session.soonest = deadline
             if deadline < session.alarm:
                 self._timers.set(session, deadline)
+        if session.words and JOBS_WITH_TUBE in session.words:
+            return replies.reserved_in(job.tube.name, job.id, job.body)
         return replies.reserved(job.id, job.body)
 
     def _let_go(self, job: Job) -> None:
@@ -206,10 +216,11 @@ class Queue:
         del self.jobs[job.id]
         if self._key_of_job:
             self.keys.let_go(job.id)
-        job.body = b""  # a stale entry of a queue may keep the job for long
         tube = job.tube
         tube.jobs -= 1
-        if not tube.jobs:
+        tube.bytes -= len(job.body)
+        job.body = b""  # a stale entry of a queue may keep the job for long
+        if not (tube.jobs or tube.using or tube.watching):
             self._drop_if_unused(tube)
 
     # -- who waits ----------------------------------------------------------------

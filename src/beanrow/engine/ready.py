@@ -20,6 +20,8 @@ from beanrow.engine.job import READY, Job
 __all__ = ["ReadyQueue"]
 
 _STALE_ALLOWED = 1024
+_MOST_PRIORITIES = 50_000
+"""Priorities among which the oldest job is looked for: some 10 ms."""
 
 
 class _Lane:
@@ -63,7 +65,7 @@ class ReadyQueue:
     __slots__ = ("_lanes", "_priorities", "_stale", "count")
 
     def __init__(self) -> None:
-        self.count = 0
+        self.count: int = 0
         self._stale = 0
         self._lanes: dict[int, Job | _Lane] = {}
         self._priorities: list[int] = []  # a heap of the keys of _lanes
@@ -95,6 +97,28 @@ class ReadyQueue:
                 return job
             self._pop_entry()
             self._stale -= 1
+
+    def oldest(self) -> Job | None:
+        """Give the job with the lowest id, or None; it looks at each priority, up to 50,000."""
+        oldest: Job | None = None
+        for priority in self._priorities[:_MOST_PRIORITIES]:
+            job = self._first_of(priority)
+            if job is not None and (oldest is None or job.id < oldest.id):
+                oldest = job
+        return oldest
+
+    def _first_of(self, priority: int) -> Job | None:
+        """Give the first job of one priority, or None if all that is left of it is stale."""
+        lane = self._lanes[priority]
+        while isinstance(lane, _Lane):
+            job = lane.first()
+            if job.state is READY and job.priority == priority:
+                return job
+            if len(lane.line) + len(lane.returned) == 1:
+                return None  # the last one stays: a lane is never empty
+            lane.pop()
+            self._stale -= 1
+        return lane if lane.state is READY and lane.priority == priority else None
 
     def pop(self) -> Job:
         """Take the job that leaves next; there must be one."""

@@ -52,7 +52,7 @@ class RecordingEngine(Engine):
         host: Callable[[], HostFacts] = HostFacts,
     ) -> None:
         super().__init__(now, max_job_size=max_job_size, host=host)
-        self.size = 0
+        self.size: int = 0
         self.has_room: Callable[[int, int], bool] = _always
         self._first_id = self._next_id
         self._changed: dict[int, Job] = {}
@@ -215,6 +215,7 @@ class RecordingEngine(Engine):
             job.tube = tube = self.tubes.get(name) or self._tube(name)
             self.size += len(job.body) + len(name)
             tube.jobs += 1
+            tube.bytes += len(job.body)
             job.created = min(job.created, now)
             if job.state is DELAYED:
                 delayed.append(job)
@@ -234,7 +235,7 @@ class RecordingEngine(Engine):
             self._restore_key(key, now)
         self._next_id = self._first_id = next_id
         names = sorted(name for name in self.tubes if name != self._default.name)
-        self.tube_order = [self._default, *(self.tubes[name] for name in names)]
+        self.tube_order: list[Tube] = [self._default, *(self.tubes[name] for name in names)]
         for place, tube in enumerate(self.tube_order):
             tube.place = place
 

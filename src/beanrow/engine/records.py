@@ -33,6 +33,9 @@ class TubeRecord:
     __slots__ = ("cmd_delete", "cmd_pause_tube", "name", "pause", "paused_until", "total_jobs")
 
     def __init__(self, name: str) -> None:
-        self.name = name
-        self.pause = self.paused_until = 0
-        self.total_jobs = self.cmd_delete = self.cmd_pause_tube = 0
+        self.name: str = name
+        self.pause: int = 0
+        self.paused_until: int = 0
+        self.total_jobs: int = 0
+        self.cmd_delete: int = 0
+        self.cmd_pause_tube: int = 0

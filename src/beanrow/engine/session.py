@@ -15,7 +15,9 @@ class Session:
     ``replies`` are those that are to be said, in order; the engine's ``outbox`` lists
     the sessions that have some. While ``waiting`` the caller passes no request;
     once ``closing`` it says the replies, closes the connection and calls ``close``.
-    ``words`` of our extensions are those it has switched on, ``owner`` is the caller's own.
+    ``number`` is its place among all that ever came, ``peer`` where it comes from and ``name`` what
+    it calls itself, for those who look. ``words`` of our extensions are those it has switched on,
+    ``owner`` is the caller's own.
     """
 
     __slots__ = (
@@ -25,7 +27,10 @@ class Session:
         "held",
         "is_producer",
         "is_worker",
+        "name",
+        "number",
         "owner",
+        "peer",
         "replies",
         "soonest",
         "used",
@@ -35,18 +40,21 @@ class Session:
         "words",
     )
 
-    def __init__(self, tube: Tube) -> None:
-        self.used = tube
-        self.watched = [tube]
+    def __init__(self, tube: Tube, number: int) -> None:
+        self.number: int = number
+        self.peer: str = ""
+        self.name: str = ""
+        self.used: Tube = tube
+        self.watched: list[Tube] = [tube]
         self.held: dict[int, Job] = {}  # in the order of their reservation
-        self.soonest = NEVER  # no held job's ttr ends before this; it may be too early
-        self.waiting = False
-        self.wait_until = NEVER
-        self.alarm = NEVER
-        self.is_producer = False
-        self.is_worker = False
-        self.half_closed = False
-        self.closing = False
+        self.soonest: int = NEVER  # no held job's ttr ends before this; it may be too early
+        self.waiting: bool = False
+        self.wait_until: int = NEVER
+        self.alarm: int = NEVER
+        self.is_producer: bool = False
+        self.is_worker: bool = False
+        self.half_closed: bool = False
+        self.closing: bool = False
         self.replies: list[bytes] = []
         self.words: frozenset[str] = frozenset()
         self.owner: object | None = None

@@ -1,6 +1,7 @@
 """A tube: its jobs by state, who waits for them, and its counts.
 
-Law: ``jobs`` = ready + reserved + delayed + buried, whatever happens.
+Law: ``jobs`` = ready + reserved + delayed + buried, whatever happens, and ``bytes`` those of
+their bodies.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 from beanrow.engine.job import DELAYED, Job
 from beanrow.engine.ready import ReadyQueue
 from beanrow.engine.timers import NEVER
+from beanrow.protocol.times import COUNTED_BITS
 
 if TYPE_CHECKING:
     from beanrow.engine.session import Session
@@ -34,7 +36,7 @@ class DelayedQueue:
     __slots__ = ("_heap", "_serial", "count")
 
     def __init__(self) -> None:
-        self.count = 0
+        self.count: int = 0
         self._serial = 0
         self._heap: list[tuple[int, int, int, Job]] = []
 
@@ -71,11 +73,16 @@ def _is_delayed(entry: tuple[int, int, int, Job]) -> bool:
 
 
 class Tube:
-    """One tube. ``pause`` in seconds, ``paused_until`` and ``alarm`` in nanoseconds."""
+    """One tube. ``pause`` in seconds, ``paused_until`` and ``alarm`` in nanoseconds.
+
+    ``waits`` and ``runs`` are counts of times by their bits (``protocol.times``), ``waited`` and
+    ``ran`` their sums in nanoseconds.
+    """
 
     __slots__ = (
         "alarm",
         "buried",
+        "bytes",
         "cmd_delete",
         "cmd_pause_tube",
         "delayed",
@@ -84,31 +91,51 @@ class Tube:
         "pause",
         "paused_until",
         "place",
+        "ran",
         "ready",
         "reserved",
+        "runs",
         "total_jobs",
         "urgent",
         "using",
+        "waited",
         "waiting",
+        "waits",
         "watching",
     )
 
     def __init__(self, name: str, place: int) -> None:
-        self.name = name
-        self.place = place  # in the engine's list of tubes
-        self.ready = ReadyQueue()
-        self.delayed = DelayedQueue()
+        self.name: str = name
+        self.place: int = place  # in the engine's list of tubes
+        self.ready: ReadyQueue = ReadyQueue()
+        self.delayed: DelayedQueue = DelayedQueue()
         self.buried: OrderedDict[int, Job] = OrderedDict()  # in the order of their burial
         self.waiting: OrderedDict[Session, None] = OrderedDict()  # in the order of arrival
-        self.jobs = self.reserved = self.urgent = self.total_jobs = 0
-        self.using = self.watching = 0
-        self.cmd_delete = self.cmd_pause_tube = 0
-        self.pause = self.paused_until = 0
-        self.alarm = NEVER
+        self.jobs: int = 0
+        self.bytes: int = 0
+        self.reserved: int = 0
+        self.urgent: int = 0
+        self.total_jobs: int = 0
+        self.using: int = 0
+        self.watching: int = 0
+        self.cmd_delete: int = 0
+        self.cmd_pause_tube: int = 0
+        self.pause: int = 0
+        self.paused_until: int = 0
+        self.waits: list[int] = [0] * COUNTED_BITS
+        self.runs: list[int] = [0] * COUNTED_BITS
+        self.waited: int = 0
+        self.ran: int = 0
+        self.alarm: int = NEVER
 
     def free_jobs(self) -> list[Job]:
         """Give all jobs that nobody has reserved."""
         return [*self.ready.jobs(), *self.delayed.jobs(), *self.buried.values()]
+
+    def count_run(self, nanoseconds: int) -> None:
+        """Count a reservation that its holder has ended."""
+        self.runs[nanoseconds.bit_length()] += 1
+        self.ran += nanoseconds
 
     def let_go(self) -> None:
         """Drop the stale entries of a tube that is gone: they lead back to it.

@@ -13,8 +13,9 @@ To change the format: raise VERSION, and go on reading what it was (``docs/journ
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from struct import Struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zlib import crc32
 
 from beanrow.engine.job import BURIED, DELAYED, READY, RESERVED, Job, State
@@ -79,9 +80,9 @@ class _Layout:
 
     def __init__(self, fields: str) -> None:
         content = Struct("<" + fields)
-        self.size = content.size
-        self.read = content.unpack_from
-        self.write = Struct("<IB" + fields).pack
+        self.size: int = content.size
+        self.read: Callable[[bytes, int], tuple[Any, ...]] = content.unpack_from
+        self.write: Callable[..., bytes] = Struct("<IB" + fields).pack
 
 
 JOB_LAYOUT = _Layout("QqqIIIBIIIIIB")

@@ -53,7 +53,7 @@ class Compaction:
     def __init__(
         self, engine: RecordingEngine, space: Space, writer: Writer, known: KnownTubes
     ) -> None:
-        self.moved = 0
+        self.moved: int = 0
         self.hard_up = False
         self._engine = engine
         self._space = space

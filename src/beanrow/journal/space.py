@@ -54,14 +54,18 @@ class Segment:
     )
 
     def __init__(self, number: int, size: int) -> None:
-        self.number = number
-        self.size = size
-        self.end = self.synced = HEADER_SIZE
-        self.jobs = array("Q")
+        self.number: int = number
+        self.size: int = size
+        self.end: int = HEADER_SIZE
+        self.synced: int = HEADER_SIZE
+        self.jobs: array[int] = array("Q")
         self.tubes: list[str] = []
         self.keys: list[Key] = []
-        self.damaged = False
-        self.tag = self.salt = self.synced_jobs = self.synced_keys = 0
+        self.damaged: bool = False
+        self.tag: int = 0
+        self.salt: int = 0
+        self.synced_jobs: int = 0
+        self.synced_keys: int = 0
 
     @property
     def name(self) -> str:
@@ -85,10 +89,10 @@ class Space:
     def __init__(self, disk: Disk, file_size: int) -> None:
         self.disk = disk
         self.file_size = file_size
-        self.usable = file_size - HEADER_SIZE - MARK_SIZE
-        self.largest_record = self.usable // 4
+        self.usable: int = file_size - HEADER_SIZE - MARK_SIZE
+        self.largest_record: int = self.usable // 4
         self.segments: list[Segment] = []
-        self.in_segments = 0  # bytes
+        self.in_segments: int = 0  # bytes
         self._spares: list[str] = []
         self._large: dict[str, int] = {}  # spares of another size
         self._rejected: list[str] = []

@@ -42,7 +42,7 @@ class Writer:
     """
 
     def __init__(self, space: Space, draw: Callable[[int], int]) -> None:
-        self.written = 0
+        self.written: int = 0
         self.next_id = 0
         self.skew = 0
         self._space = space

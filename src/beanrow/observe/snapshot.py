@@ -8,6 +8,7 @@
 
 Laws:
 - Two writes, however many tubes: what there is, then all of it in one burst. Nobody is asked twice.
+- A server of ours is asked for more in the same two writes; of others there is less.
 - What has vanished is not there: a tube that is gone between the two writes, and one that this
   client has no right to see, is left out.
 - A rate is a difference of two counters of the same life. A counter of another life counts from 0.
@@ -17,17 +18,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from beanrow.client.aio import AsyncClient
 from beanrow.client.pipeline import Pending
 from beanrow.client.sync import Client
-from beanrow.errors import ForbiddenError, NotFoundError
-from beanrow.protocol import commands
+from beanrow.errors import ForbiddenError, NotFoundError, UnknownCommandError
+from beanrow.protocol import commands, extensions
+from beanrow.protocol.capabilities import LIST_TIMES, MORE_STATS
 from beanrow.protocol.commands import Command
 from beanrow.protocol.stats import ServerStats, TubeStats
+from beanrow.protocol.times import TubeTimes
 
 __all__ = [
     "ALL_TUBES",
@@ -42,6 +45,7 @@ __all__ = [
 
 T = TypeVar("T")
 
+_SWITCH_ON = extensions.capabilities(LIST_TIMES, MORE_STATS)
 _Burst: TypeAlias = Generator[list[Command[Any]], list[Pending[Any]], T]
 """Gives what is to be said in one write and is sent what was answered: for both clients."""
 
@@ -95,11 +99,17 @@ class Rates(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a server told of itself. ``at`` is monotonic seconds, ``tubes`` are by name, sorted."""
+    """What a server told of itself. ``at`` is monotonic seconds, ``tubes`` are by name, sorted.
+
+    ``words`` are those of extensions that it knows. ``times`` are of the same tubes: how long jobs
+    waited and ran, where the server counts that; else there are none.
+    """
 
     at: float
     stats: ServerStats
     tubes: dict[str, TubeStats]
+    words: frozenset[str] = frozenset()
+    times: dict[str, TubeTimes] = field(default_factory=dict)
 
     def since(self, before: Snapshot) -> Rates | None:
         """Tell what happened since an earlier snapshot of the same server.
@@ -168,12 +178,29 @@ async def take_snapshot_async(client: AsyncClient, tubes: Tubes = ALL_TUBES) -> 
 
 
 def _looking(tubes: Tubes) -> _Burst[Snapshot]:
-    server, listed = yield [commands.stats(), commands.list_tubes()]
+    switched, server, listed = yield [_SWITCH_ON, commands.stats(), commands.list_tubes()]
+    words = _words_of(switched)
     names = sorted(filter(tubes.takes, listed.result()))
-    answers = yield [commands.stats_tube(name) for name in names]
-    found = {
+    asked: list[Command[Any]] = []
+    if words:  # again: the second write may go over another connection
+        asked.append(_SWITCH_ON)
+    asked += [commands.stats_tube(name) for name in names]
+    if LIST_TIMES in words:
+        asked += [extensions.list_times(name) for name in names]
+    answers = (yield asked)[bool(words) :]
+    found, times = _there(names, answers), _there(names, answers[len(names) :])
+    return Snapshot(time.monotonic(), server.result(), found, words, times)
+
+
+def _words_of(switched: Pending[frozenset[str]]) -> frozenset[str]:
+    """Give the words that a server knows; one without extensions does not know that one."""
+    return frozenset() if isinstance(switched.error, UnknownCommandError) else switched.result()
+
+
+def _there(names: list[str], answers: list[Pending[Any]]) -> dict[str, Any]:
+    """Give what was answered for each name, where there is something."""
+    return {
         name: answer.result()
-        for name, answer in zip(names, answers, strict=True)
-        if not isinstance(answer.error, NotFoundError | ForbiddenError)
+        for name, answer in zip(names, answers, strict=False)
+        if not isinstance(answer.error, NotFoundError | ForbiddenError | UnknownCommandError)
     }
-    return Snapshot(time.monotonic(), server.result(), found)

@@ -100,8 +100,8 @@ class Command(Generic[T]):
     __slots__ = ("read", "request")
 
     def __init__(self, request: bytes, read: Reader[T]) -> None:
-        self.request = request
-        self.read = read
+        self.request: bytes = request
+        self.read: Reader[T] = read
 
     def answer(self, reply: bytes) -> T:
         """Turn one whole reply into this command's value, or raise its error.
@@ -303,6 +303,7 @@ def read_reserve(request: bytes, reply: bytes) -> Job | None:
         line, _, rest = reply.partition(b"\r\n")
         fields = line.split()
         if fields and fields[0] == b"RESERVED":
+            tube = fields.pop().decode("ascii") if len(fields) == 4 else None
             _, number, size = fields
             if len(rest) != (_sizes.get(size) or _size(size)) + 2 or rest[-1] != 10:
                 raise ValueError("not whole, or the body is not ended by CR LF")
@@ -311,6 +312,7 @@ def read_reserve(request: bytes, reply: bytes) -> Job | None:
             job.body = rest[:-2]
             job.encoding = DEFAULT_ENCODING
             job.holder = None
+            job.tube = tube
             return job
     elif reply[:9] == b"RESERVED ":
         return _read_job(reply)
@@ -329,7 +331,9 @@ def _read_reserved(request: bytes, reply: bytes) -> Job:
 
 def _read_job(reply: bytes) -> Job:
     end = reply.index(b"\r\n")
-    _, number, size = reply[:end].split()
+    fields = reply[:end].split()
+    tube = fields.pop().decode("ascii") if len(fields) == 4 else None
+    _, number, size = fields
     if len(reply) != end + int(size) + 4 or reply[-1] != 10:
         raise ValueError("not whole, or the body is not ended by CR LF")
     job = _new_job(Job)  # its own constructor would cost as much again as all this
@@ -337,6 +341,7 @@ def _read_job(reply: bytes) -> Job:
     job.body = reply[end + 2 : -2]
     job.encoding = DEFAULT_ENCODING
     job.holder = None
+    job.tube = tube
     return job
 
 

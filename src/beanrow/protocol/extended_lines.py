@@ -9,11 +9,26 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from beanrow.protocol.capabilities import LIST_JOBS, PUT_IN_TUBE, PUT_UNIQUE, TRUNCATE
+from beanrow.protocol.capabilities import (
+    CLIENT_NAME,
+    LIST_CLIENTS,
+    LIST_JOBS,
+    LIST_LEASES,
+    LIST_SLOW,
+    LIST_TIMES,
+    PUT_IN_TUBE,
+    PUT_UNIQUE,
+    TRUNCATE,
+)
 from beanrow.protocol.listing import MAX_LISTED, STATES
 from beanrow.protocol.requests import (
     BadFormat,
+    ClientName,
+    ListClients,
     ListJobs,
+    ListLeases,
+    ListSlow,
+    ListTimes,
     Parsed,
     PutInTube,
     PutLine,
@@ -27,6 +42,7 @@ __all__ = ["parse_extended_line"]
 _PUT_IN_TUBE = re.compile(rb"([%b]+) (\d+) (\d+) (\d+) (\d+)" % TUBE_NAME_BYTES)
 _PUT_UNIQUE = re.compile(rb"([%b]+) (\d+) (\d+) (\d+) (\d+) (\d+)" % TUBE_NAME_BYTES)
 _LIST_JOBS = re.compile(rb"([%b]+) (%b) (\d+) (\d+)" % (TUBE_NAME_BYTES, "|".join(STATES).encode()))
+_PAGE = re.compile(rb"(\d+) (\d+)")
 _BAD_FORMAT = BadFormat()
 _MOST_KNOWN_LINES = 4096
 _known_lines: dict[bytes, PutLine] = {}
@@ -88,9 +104,41 @@ def _parse_list_jobs(rest: bytes) -> Parsed:
     return ListJobs(match[1].decode("ascii"), match[2].decode("ascii"), after, limit)
 
 
+def _parse_list_times(rest: bytes) -> Parsed:
+    return ListTimes(rest.decode("ascii")) if is_tube_name(rest) else _BAD_FORMAT
+
+
+def _page_of(kind: type[ListLeases | ListClients]) -> Callable[[bytes], Parsed]:
+    def parse(rest: bytes) -> Parsed:
+        match = _PAGE.fullmatch(rest)
+        if match is None:
+            return _BAD_FORMAT
+        after, limit = int(match[1]), int(match[2])
+        is_page = after <= MAX_ID and 0 < limit <= MAX_LISTED
+        return kind(after, limit) if is_page else _BAD_FORMAT
+
+    return parse
+
+
+def _parse_list_slow(rest: bytes) -> Parsed:
+    if not rest.isdigit() or int(rest) > MAX_ID:
+        return _BAD_FORMAT
+    return ListSlow(int(rest))
+
+
+def _parse_client_name(rest: bytes) -> Parsed:
+    """Read a name; it is spelled like a tube's."""
+    return ClientName(rest.decode("ascii")) if is_tube_name(rest) else _BAD_FORMAT
+
+
 _BY_WORD: dict[bytes, Callable[[bytes], Parsed]] = {
+    CLIENT_NAME.encode(): _parse_client_name,
+    LIST_CLIENTS.encode(): _page_of(ListClients),
     LIST_JOBS.encode(): _parse_list_jobs,
+    LIST_LEASES.encode(): _page_of(ListLeases),
+    LIST_SLOW.encode(): _parse_list_slow,
     PUT_IN_TUBE.encode(): _parse_put_in_tube,
     PUT_UNIQUE.encode(): _parse_put_unique,
+    LIST_TIMES.encode(): _parse_list_times,
     TRUNCATE.encode(): _parse_truncate,
 }

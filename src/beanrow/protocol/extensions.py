@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from beanrow.errors import BadValueError
 from beanrow.protocol.commands import Command, put_request, read_document, read_put, refuse
+from beanrow.protocol.holders import Connected, Lease, Rows, SlowCommand, read_rows
 from beanrow.protocol.listing import MAX_LISTED, STATES, Page, read_page
+from beanrow.protocol.replies import NAMED
 from beanrow.protocol.stats import read_list
+from beanrow.protocol.times import TubeTimes
 from beanrow.protocol.values import (
     DEFAULT_PRIORITY,
     DEFAULT_TTR,
@@ -24,10 +27,15 @@ from beanrow.protocol.values import (
 __all__ = [
     "ExistingId",
     "capabilities",
+    "client_name",
+    "list_clients",
     "list_jobs",
+    "list_leases",
+    "list_slow",
     "put_in_tube",
     "put_in_tube_request",
     "put_unique",
+    "list_times",
     "truncate",
 ]
 
@@ -95,11 +103,14 @@ def list_jobs(tube: str, state: str, after: int = 0, limit: int = MAX_LISTED) ->
     """Ask for a page of the jobs of a tube in one state, with ids above ``after``."""
     if state not in STATES:
         raise BadValueError(f"state {state!r} is none of {', '.join(STATES)}")
+    line = b"list-jobs %b %b %b\r\n" % (tube_name(tube), state.encode(), _place(after, limit))
+    return Command(line, _read_page)
+
+
+def _place(after: int, limit: int) -> bytes:
     if not whole_number(limit, "limit", MAX_LISTED):
         raise BadValueError("limit 0 asks for nothing")
-    place = whole_number(after, "after", MAX_ID), limit
-    line = b"list-jobs %b %b %d %d\r\n" % (tube_name(tube), state.encode(), *place)
-    return Command(line, _read_page)
+    return b"%d %d" % (whole_number(after, "after", MAX_ID), limit)
 
 
 def _read_page(request: bytes, reply: bytes) -> Page:
@@ -115,3 +126,55 @@ def _read_truncated(request: bytes, reply: bytes) -> int:
     if reply[:10] == b"TRUNCATED " and reply[-1] == 10:
         return int(reply[10:])
     refuse(request, reply)
+
+
+def list_times(tube: str) -> Command[TubeTimes]:
+    """Ask how long jobs of a tube waited and were held."""
+    return Command(b"list-times %b\r\n" % tube_name(tube), _read_times)
+
+
+def _read_times(request: bytes, reply: bytes) -> TubeTimes:
+    return TubeTimes.read(read_document(request, reply))
+
+
+def list_leases(after: int = 0, limit: int = MAX_LISTED) -> Command[Rows[Lease]]:
+    """Ask for a page of the jobs that are reserved, with ids above ``after``."""
+    return Command(b"list-leases %b\r\n" % _place(after, limit), _read_leases)
+
+
+def _read_leases(request: bytes, reply: bytes) -> Rows[Lease]:
+    return read_rows(Lease, read_document(request, reply))
+
+
+def list_clients(after: int = 0, limit: int = MAX_LISTED) -> Command[Rows[Connected]]:
+    """Ask for a page of the connections with numbers above ``after``."""
+    return Command(b"list-clients %b\r\n" % _place(after, limit), _read_clients)
+
+
+def _read_clients(request: bytes, reply: bytes) -> Rows[Connected]:
+    return read_rows(Connected, read_document(request, reply))
+
+
+def list_slow(after: int = 0) -> Command[Rows[SlowCommand]]:
+    """Ask for the commands that took long, with numbers above ``after``."""
+    place = whole_number(after, "after", MAX_ID)
+    return Command(b"list-slow %d\r\n" % place, _read_slow)
+
+
+def _read_slow(request: bytes, reply: bytes) -> Rows[SlowCommand]:
+    return read_rows(SlowCommand, read_document(request, reply))
+
+
+def client_name(name: str) -> Command[None]:
+    """Tell the server what this connection is called, for those who look at it."""
+    if not is_tube_name(name.encode()):
+        raise BadValueError(
+            f"client name {name!r}: it is spelled like a tube name: 1 to 200 of letters, digits and "
+            "-+/;.$_(), not beginning with '-'"
+        )
+    return Command(b"client-name %b\r\n" % name.encode(), _read_named)
+
+
+def _read_named(request: bytes, reply: bytes) -> None:
+    if reply != NAMED:
+        refuse(request, reply)

@@ -20,6 +20,7 @@ __all__ = [
     "FORBIDDEN",
     "JOB_TOO_BIG",
     "KICKED",
+    "NAMED",
     "NOT_FOUND",
     "NOT_IGNORED",
     "OUT_OF_MEMORY",
@@ -31,10 +32,12 @@ __all__ = [
     "ReplyStream",
     "exists",
     "found",
+    "found_in",
     "inserted",
     "kicked",
     "ok",
     "reserved",
+    "reserved_in",
     "split_lines",
     "truncated",
     "using",
@@ -51,6 +54,7 @@ EXPECTED_CRLF = b"EXPECTED_CRLF\r\n"
 FORBIDDEN = b"FORBIDDEN\r\n"
 JOB_TOO_BIG = b"JOB_TOO_BIG\r\n"
 KICKED = b"KICKED\r\n"
+NAMED = b"NAMED\r\n"
 NOT_FOUND = b"NOT_FOUND\r\n"
 NOT_IGNORED = b"NOT_IGNORED\r\n"
 OUT_OF_MEMORY = b"OUT_OF_MEMORY\r\n"
@@ -101,9 +105,19 @@ def reserved(job_id: int, body: bytes) -> bytes:
     return b"RESERVED %d %d\r\n%b\r\n" % (job_id, len(body), body)
 
 
+def reserved_in(tube: str, job_id: int, body: bytes) -> bytes:
+    """RESERVED, for a connection that asked to be told the tube."""
+    return b"RESERVED %d %d %b\r\n%b\r\n" % (job_id, len(body), tube.encode(), body)
+
+
 def found(job_id: int, body: bytes) -> bytes:
     """FOUND: a job to look at."""
     return b"FOUND %d %d\r\n%b\r\n" % (job_id, len(body), body)
+
+
+def found_in(tube: str, job_id: int, body: bytes) -> bytes:
+    """FOUND, for a connection that asked to be told the tube."""
+    return b"FOUND %d %d %b\r\n%b\r\n" % (job_id, len(body), tube.encode(), body)
 
 
 def ok(document: bytes) -> bytes:

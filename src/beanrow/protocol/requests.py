@@ -14,11 +14,15 @@ __all__ = [
     "BadFormat",
     "Bury",
     "Capabilities",
+    "ClientName",
     "Delete",
     "Ignore",
     "Kick",
     "KickJob",
+    "ListClients",
     "ListJobs",
+    "ListLeases",
+    "ListSlow",
     "ListTubeUsed",
     "ListTubes",
     "ListTubesWatched",
@@ -42,6 +46,7 @@ __all__ = [
     "ReserveWithTimeout",
     "Stats",
     "StatsJob",
+    "ListTimes",
     "StatsTube",
     "Touch",
     "Truncate",
@@ -252,6 +257,38 @@ class ListJobs(NamedTuple):
     limit: int
 
 
+class ListTimes(NamedTuple):
+    """How long jobs of this tube waited and were held."""
+
+    tube: str
+
+
+class ListLeases(NamedTuple):
+    """A page of the jobs that are reserved, with ids above ``after``, and who holds them."""
+
+    after: int
+    limit: int
+
+
+class ListClients(NamedTuple):
+    """A page of the connections with numbers above ``after``."""
+
+    after: int
+    limit: int
+
+
+class ListSlow(NamedTuple):
+    """The commands that took long, with numbers above ``after``."""
+
+    after: int
+
+
+class ClientName(NamedTuple):
+    """What the one at the other end calls itself, for those who look."""
+
+    name: str
+
+
 class Quit(NamedTuple):
     """Close the connection."""
 
@@ -313,6 +350,11 @@ Request = (
     | PutUnique
     | Truncate
     | ListJobs
+    | ListTimes
+    | ListLeases
+    | ListClients
+    | ListSlow
+    | ClientName
     | Quit
     | BadFormat
     | UnknownCommand

@@ -44,6 +44,8 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "bool": _truth,
     "str": _unquote,
 }
+_OR_NONE = " | None"
+"""Of a key that only our server knows, and tells only who asked."""
 
 
 def _written(key: str, value: Any) -> str:
@@ -66,7 +68,7 @@ class Stats:
 
     Attributes are the protocol's keys with ``-`` as ``_``. Keys that this version of
     beanrow does not know are in ``extra``, as text; a key that the server did not
-    send is no attribute.
+    send is no attribute, and one of our extensions is None.
     """
 
     _schema: ClassVar[dict[str, tuple[str, Callable[[str], Any]]]]
@@ -74,7 +76,7 @@ class Stats:
 
     def __init_subclass__(cls) -> None:
         own = {
-            name.replace("_", "-"): (name, _READERS[kind])
+            name.replace("_", "-"): (name, _READERS[kind.removesuffix(_OR_NONE)])
             for name, kind in cls.__annotations__.items()
         }
         cls._schema = {**getattr(cls, "_schema", {}), **own}
@@ -118,7 +120,7 @@ class Stats:
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and other.__dict__ == self.__dict__
 
-    __hash__ = None  # type: ignore[assignment]  # equal by value, and not frozen
+    __hash__: ClassVar[None]  # type: ignore[assignment]  # equal by value, and not frozen
 
     def __repr__(self) -> str:
         values = ", ".join(f"{key}={value!r}" for key, value in self.as_dict().items())
@@ -126,7 +128,10 @@ class Stats:
 
 
 class ServerStats(Stats):
-    """What ``stats`` tells. Times in seconds, sizes in bytes; counts since the server started."""
+    """What ``stats`` tells. Times in seconds, sizes in bytes; counts since the server started.
+
+    Our server tells ``store`` and ``promise`` (``docs/protocol.md``) who has asked for extensions.
+    """
 
     current_jobs_urgent: int
     current_jobs_ready: int
@@ -179,10 +184,16 @@ class ServerStats(Stats):
     hostname: str
     os: str
     platform: str
+    store: str | None = None
+    promise: str | None = None
 
 
 class TubeStats(Stats):
-    """What ``stats-tube`` tells. Times in seconds; counts since the tube came to be."""
+    """What ``stats-tube`` tells. Times in seconds; counts since the tube came to be.
+
+    Our server tells ``oldest_ready_age`` (how long ago the oldest ready job was put, 0 if none
+    is ready) and ``jobs_bytes`` (of the bodies of all its jobs) who has asked for extensions.
+    """
 
     name: str
     current_jobs_urgent: int
@@ -198,6 +209,8 @@ class TubeStats(Stats):
     cmd_pause_tube: int
     pause: int
     pause_time_left: int
+    oldest_ready_age: int | None = None
+    jobs_bytes: int | None = None
 
 
 class JobStats(Stats):

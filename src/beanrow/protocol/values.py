@@ -70,10 +70,11 @@ class Job:
 
     ``id`` is its number, ``body`` its bytes, ``text`` the body decoded with the
     client's encoding. ``holder`` is the connection that reserved the job, or None
-    for a job that was only peeked at.
+    for a job that was only peeked at. ``tube`` is its tube, None where the server was not
+    asked to tell it (``Client.capabilities``), or does not.
     """
 
-    __slots__ = ("body", "encoding", "holder", "id")
+    __slots__ = ("body", "encoding", "holder", "id", "tube")
 
     def __init__(
         self,
@@ -81,11 +82,13 @@ class Job:
         body: bytes,
         encoding: str = DEFAULT_ENCODING,
         holder: object | None = None,
+        tube: str | None = None,
     ) -> None:
-        self.id = id
-        self.body = body
-        self.encoding = encoding
-        self.holder = holder
+        self.id: int = id
+        self.body: bytes = body
+        self.encoding: str = encoding
+        self.holder: object | None = holder
+        self.tube: str | None = tube
 
     @property
     def text(self) -> str:

@@ -220,6 +220,8 @@ def main(arguments: list[str] | None = None, prog: str = "python -m beanrow.serv
         sys.exit(f"{prog}: {error}")
     server.serve_queue(listeners.inherited)
     server.serve_http(listeners.http)
+    if options.slow_log is not None:
+        server.watch_slow_commands(options.slow_log)
     try:
         _protect(server, options, listeners)
     except BadValueError as error:

@@ -44,7 +44,7 @@ class Connection:
         self._next = self._stream.next
         self._execute = execute or engine.execute
         self._ended = False
-        self.session = engine.open()
+        self.session: Session = engine.open()
 
     def receive(self, data: bytes, now: int) -> bool:
         """Take bytes from the peer and carry out a share of what it asks.

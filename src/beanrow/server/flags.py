@@ -177,6 +177,13 @@ def add_operations(parser: argparse.ArgumentParser) -> None:
         "encryption or rights (default address 127.0.0.1)",
     )
     group.add_argument(
+        "--slow-log",
+        metavar="MS",
+        type=_milliseconds,
+        help="tell of commands that take so many milliseconds, in the log and by list-slow "
+        "(docs/server.md)",
+    )
+    group.add_argument(
         "--log",
         choices=("text", "json"),
         default="text",

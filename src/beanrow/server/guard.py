@@ -5,7 +5,8 @@ Laws:
 - Whoever's rights change by a reload is closed, its jobs ready again: no wait that is under
   way, and no job in hand, outlives the right to it.
 - The audit log hears of each arrival by token or certificate, of each refusal, and of each
-  command that needs ``admin``.
+  command that needs ``admin`` for a tube: those that change something. Who looks at the whole
+  server looks every second.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from beanrow.engine.engine import Engine
 from beanrow.engine.session import Session
 from beanrow.protocol import replies, requests
 from beanrow.server.audit import Audit
-from beanrow.server.rights import RULES, Principal, Rule, Where, digest, read_rights
+from beanrow.server.connection import Execute
+from beanrow.server.rights import RULES, Principal, Rights, Rule, Where, digest, read_rights
+from beanrow.server.slow import word_of
 
 if TYPE_CHECKING:
     from beanrow.server.link import Link
@@ -33,14 +36,18 @@ _MOST_REFUSALS = 20
 class Access:
     """The rights as they are now, and everybody who is connected under them.
 
-    BadValueError if the file cannot be read or is wrong.
+    ``execute`` carries out what is allowed in the engine's place. BadValueError if the file cannot
+    be read or is wrong.
     """
 
-    def __init__(self, path: Path, engine: Engine, audit: Audit) -> None:
+    def __init__(
+        self, path: Path, engine: Engine, audit: Audit, execute: Execute | None = None
+    ) -> None:
         self.path = path
         self.engine = engine
+        self.execute = execute or engine.execute
         self.audit = audit
-        self.rights = read_rights(path)
+        self.rights: Rights = read_rights(path)
         self._guards: WeakSet[Guard] = WeakSet()
 
     def guard(self, peer: str, certificate: tuple[str, ...] = ()) -> Guard:
@@ -70,6 +77,7 @@ class Guard:
         "_certificate",
         "_digest",
         "_engine",
+        "_execute",
         "_principal",
         "_refused",
         "_session",
@@ -79,11 +87,12 @@ class Guard:
     def __init__(self, access: Access, peer: str, certificate: tuple[str, ...]) -> None:
         self._access = access
         self._engine = access.engine
+        self._execute = access.execute
         self._certificate = certificate
         self._digest = ""  # of its token, once it has shown one that is known
         self._refused: set[tuple[str, str]] = set()
         self._session: Session | None = None
-        self.peer = peer
+        self.peer: str = peer
         self._principal = self._who()
         if certificate:
             self._tell("connected")
@@ -103,11 +112,11 @@ class Guard:
                 for tube in self._tubes(where, session, request):
                     if not principal.may(rights, tube):
                         return self._refuse(session, request, tube)
-            if rights == ("admin",):
-                self._tell("admin", command=_word(request), request=str(tuple(request)))
+            if rights == ("admin",) and where != "any":
+                self._tell("admin", command=word_of(request), request=str(tuple(request)))
         elif kind is requests.Auth:
             return self._auth(session, request)
-        return self._engine.execute(session, request, now)
+        return self._execute(session, request, now)
 
     def _tubes(self, where: Where, session: Session, request: Any) -> Iterable[str]:
         """Name the tubes that a request is about."""
@@ -140,7 +149,7 @@ class Guard:
         return who or rights.of_certificate(self._certificate) or rights.anonymous
 
     def _refuse(self, session: Session, request: requests.Request, tube: str) -> bytes:
-        what = (_word(request), tube)
+        what = (word_of(request), tube)
         if what not in self._refused and len(self._refused) < _MOST_REFUSALS:
             self._refused.add(what)
             self._tell("forbidden", level="warning", command=what[0], tube=tube)
@@ -165,9 +174,3 @@ class Guard:
 
 
 _NOBODY = Rule((), "any")
-
-
-def _word(request: requests.Request) -> str:
-    """Write the name of a request as the protocol does."""
-    name = request.__class__.__name__
-    return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in name)[1:]

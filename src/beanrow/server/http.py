@@ -34,7 +34,7 @@ class Http:
     def __init__(self, loop: Loop, metrics: Callable[[], Iterator[bytes]]) -> None:
         self.loop = loop
         self._metrics = metrics
-        self.peers = 0
+        self.peers: int = 0
 
     def admit(self, sock: socket.socket, _address: str) -> None:
         """Begin to listen to whoever is at the other end."""

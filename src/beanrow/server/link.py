@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from beanrow.server.connection import Connection, Execute
 
 if TYPE_CHECKING:
+    from beanrow.engine.session import Session
     from beanrow.server.loop import Loop
 
 __all__ = ["IN", "OUT", "Link", "Socket", "TimedLink"]
@@ -59,18 +60,19 @@ class Link:
 
     def __init__(self, loop: Loop, sock: Socket, peer: str, execute: Execute | None = None) -> None:
         self._loop = loop
-        self.peer = peer
+        self.peer: str = peer
         self._socket = sock
         self._recv = sock.recv
         self._send = sock.send
-        self.fd = sock.fileno()
+        self.fd: int = sock.fileno()
         self._connection = Connection(loop.engine, execute)
         self._receive = self._connection.receive
-        self.session = self._connection.session
+        self.session: Session = self._connection.session
         self.session.owner = self
+        self.session.peer = peer
         self._unsent = memoryview(b"")
         self._events = IN
-        self.stalled = False  # whether requests may stand behind a reserve that waited
+        self.stalled: bool = False  # whether requests may stand behind a reserve that waited
 
     def ready(self, events: int) -> None:
         """Do what the socket is ready for."""

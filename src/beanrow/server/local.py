@@ -13,6 +13,7 @@ from beanrow.engine.limited import UNBOUNDED, LimitedRecordingEngine, Room
 from beanrow.engine.recording import RecordingEngine
 from beanrow.errors import JournalError
 from beanrow.journal.disk import Directory
+from beanrow.journal.journal import Journal
 from beanrow.journal.opening import open_journal
 from beanrow.server.log import Log
 
@@ -59,11 +60,14 @@ class KeptQueue:
             self._directory.lock()
             now = clock()
             if room == UNBOUNDED:
-                self.engine = RecordingEngine(now, max_job_size=max_job_size, host=host)
+                self.engine: RecordingEngine = RecordingEngine(
+                    now, max_job_size=max_job_size, host=host
+                )
             else:
                 self.engine = LimitedRecordingEngine(
                     now, room=room, max_job_size=max_job_size, host=host
                 )
+            self.journal: Journal
             self.journal, found = open_journal(
                 self._directory,
                 self.engine,

@@ -110,10 +110,12 @@ class Loop:
     """Serves an engine on listening sockets until ``stop``. ``clock`` gives nanoseconds.
 
     ``journal`` is that of the engine, if it has one; ``guard`` makes what stands before the
-    engine for a new connection from an address.
+    engine for a new connection from an address, ``execute`` is what carries out requests in the
+    engine's place where there is no guard.
     """
 
     guard: Callable[[str], Execute] | None = None
+    execute: Execute | None = None
 
     def __init__(
         self,
@@ -126,12 +128,14 @@ class Loop:
     ) -> None:
         self.engine = engine
         self._journal = journal
-        self.now = clock()
-        self.poller = _Poller()
+        self.now: int = clock()
+        self.poller: _Poller = _Poller()
         self.unfinished: list[Step] = []
-        self.log = log or Log()
+        self.log: Log = log or Log()
         self.arriving = 0  # connections of which is not yet known who speaks there
-        self.refused_connections = self.slow_connections = self.idle_connections = 0
+        self.refused_connections: int = 0
+        self.slow_connections: int = 0
+        self.idle_connections: int = 0
         self._limits = limits
         self._clock = clock
         self._handlers: dict[int, Callable[[int], None]] = {}
@@ -377,7 +381,7 @@ class Loop:
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        link = self._link(self, speaking, address, execute)
+        link = self._link(self, speaking, address, execute or self.execute)
         self.meet(link, link.ready)
         return link
 

@@ -2,6 +2,8 @@
 
 Laws:
 - Names are stable: what is here is an interface; a figure keeps its name and its meaning.
+- A tube's times are in buckets that each end at four times the one before: half of those that are
+  counted, so that a tube is 34 lines of histograms and not 60.
 - The text comes in shares, so that many tubes make no pause; a tube's figures are those of
   the moment in which its share is made.
 """
@@ -9,28 +11,30 @@ Laws:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from itertools import accumulate, islice
 
-from beanrow.engine.counters import HostFacts, server_stats
+from beanrow.engine.counters import HostFacts, oldest_ready_age, server_stats, tube_times
 from beanrow.engine.engine import Engine
 from beanrow.engine.limited import LimitedEngine
 from beanrow.engine.tube import Tube
+from beanrow.protocol.times import Histogram, TubeTimes, bucket_end
 from beanrow.server.loop import Loop
 
 __all__ = ["write_metrics"]
 
 _TUBES_A_SHARE = 200
+_HISTOGRAMS_A_SHARE = 20
 _STATES = ("ready", "reserved", "delayed", "buried")
 
 Sample = tuple[str, int | float]
 """Labels as they are written, and a value."""
 
-_TUBE_FAMILIES: tuple[tuple[str, str, str, Callable[[Tube], Iterable[Sample]]], ...] = (
+_TUBE_FAMILIES: tuple[tuple[str, str, str, Callable[[Tube, int], Iterable[Sample]]], ...] = (
     (
         "beanrow_tube_jobs",
         "gauge",
         "Jobs of a tube by state.",
-        lambda tube: (
+        lambda tube, _: (
             (',state="ready"', tube.ready.count),
             (',state="reserved"', tube.reserved),
             (',state="delayed"', tube.delayed.count),
@@ -41,39 +45,61 @@ _TUBE_FAMILIES: tuple[tuple[str, str, str, Callable[[Tube], Iterable[Sample]]], 
         "beanrow_tube_jobs_urgent",
         "gauge",
         "Ready jobs of a tube with a priority below 1024.",
-        lambda tube: (("", tube.urgent),),
+        lambda tube, _: (("", tube.urgent),),
     ),
     (
         "beanrow_tube_waiting",
         "gauge",
         "Connections that wait for a job of a tube.",
-        lambda tube: (("", len(tube.waiting)),),
+        lambda tube, _: (("", len(tube.waiting)),),
     ),
     (
         "beanrow_tube_watching",
         "gauge",
         "Connections that watch a tube.",
-        lambda tube: (("", tube.watching),),
+        lambda tube, _: (("", tube.watching),),
     ),
     (
         "beanrow_tube_paused",
         "gauge",
         "1 while a tube is paused.",
-        lambda tube: (("", int(tube.paused_until > 0)),),
+        lambda tube, _: (("", int(tube.paused_until > 0)),),
+    ),
+    (
+        "beanrow_tube_oldest_ready_seconds",
+        "gauge",
+        "How long ago the oldest ready job of a tube was put.",
+        lambda tube, now: (("", oldest_ready_age(tube, now)),),
     ),
     (
         "beanrow_tube_puts_total",
         "counter",
         "Jobs put into a tube since it came to be.",
-        lambda tube: (("", tube.total_jobs),),
+        lambda tube, _: (("", tube.total_jobs),),
     ),
     (
         "beanrow_tube_deletes_total",
         "counter",
         "Jobs deleted from a tube since it came to be.",
-        lambda tube: (("", tube.cmd_delete),),
+        lambda tube, _: (("", tube.cmd_delete),),
     ),
 )
+
+_HISTOGRAMS: tuple[tuple[str, str, Callable[[TubeTimes], Histogram]], ...] = (
+    (
+        "beanrow_tube_wait_seconds",
+        "How long jobs of a tube had been ready when they were reserved.",
+        lambda times: times.waits,
+    ),
+    (
+        "beanrow_tube_run_seconds",
+        "How long jobs of a tube were held until their holder deleted, released or buried them.",
+        lambda times: times.runs,
+    ),
+)
+_BUCKETS = range(0, 27, 2)
+"""From a millisecond to 19 hours."""
+_ENDS = [(bucket, f'le="{bucket_end(bucket):.9g}"') for bucket in _BUCKETS]
 
 
 def write_metrics(engine: Engine, loop: Loop, host: Callable[[], HostFacts]) -> Iterator[bytes]:
@@ -87,8 +113,31 @@ def write_metrics(engine: Engine, loop: Loop, host: Callable[[], HostFacts]) -> 
             yield "".join(
                 f'{name}{{tube="{tube.name}"{labels}}} {value}\n'
                 for tube in share
-                for labels, value in samples(tube)
+                for labels, value in samples(tube, loop.now)
             ).encode()
+    for name, words, pick in _HISTOGRAMS:
+        yield _family(name, "histogram", words).encode()
+        left = iter(tubes)
+        while share := list(islice(left, _HISTOGRAMS_A_SHARE)):
+            text = "".join(_histogram(name, pick(tube_times(tube)), tube.name) for tube in share)
+            yield text.encode() or b"\n"  # an empty share would be the end of the answer
+
+
+def _histogram(name: str, times: Histogram, tube: str) -> str:
+    """Write the times of a tube; one that has none yet is left out."""
+    if not times.counts:
+        return ""
+    number = times.number
+    below = [*accumulate(times.counts), *[number] * _BUCKETS.stop]
+    label = f'tube="{tube}"'
+    return "".join(
+        [
+            *(f"{name}_bucket{{{label},{end}}} {below[bucket]}\n" for bucket, end in _ENDS),
+            f'{name}_bucket{{{label},le="+Inf"}} {number}\n',
+            f"{name}_sum{{{label}}} {times.seconds:.9g}\n",
+            f"{name}_count{{{label}}} {number}\n",
+        ]
+    )
 
 
 def _family(name: str, kind: str, words: str) -> str:

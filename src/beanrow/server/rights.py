@@ -70,6 +70,10 @@ RULES: dict[type, Rule | None] = {
     requests.PauseTube: Rule(("admin",), "named"),
     requests.ListJobs: Rule(("take", "admin"), "named"),
     requests.Truncate: Rule(("admin",), "named"),
+    requests.ListTimes: Rule(_RIGHTS, "named"),
+    requests.ListLeases: Rule(("admin",), "any"),
+    requests.ListClients: Rule(("admin",), "any"),
+    requests.ListSlow: Rule(("admin",), "any"),
     requests.StatsJob: Rule(_RIGHTS, "job"),
     requests.StatsTube: Rule(_RIGHTS, "named"),
     requests.Stats: Rule(_RIGHTS, "any"),
@@ -79,6 +83,7 @@ RULES: dict[type, Rule | None] = {
     requests.ListTubesWatched: None,
     requests.Auth: None,
     requests.Capabilities: None,
+    requests.ClientName: None,
     requests.Quit: None,
     requests.BadFormat: None,
     requests.UnknownCommand: None,
@@ -135,7 +140,7 @@ class Rights:
     """Everybody that the file names, ``by_token`` by the digests of their tokens."""
 
     def __init__(self) -> None:
-        self.anonymous = Principal(_ANONYMOUS, {"put": (), "take": (), "admin": ()})
+        self.anonymous: Principal = Principal(_ANONYMOUS, {"put": (), "take": (), "admin": ()})
         self.by_token: dict[str, Principal] = {}
         self.by_certificate: dict[str, Principal] = {}
 

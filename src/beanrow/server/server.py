@@ -31,6 +31,7 @@ from beanrow.server.log import Log
 from beanrow.server.loop import Loop, wall_clock
 from beanrow.server.metrics import write_metrics
 from beanrow.server.rights import Rights
+from beanrow.server.slow import SlowLog
 from beanrow.server.systemd import Notifier
 from beanrow.server.tls import Tls, TlsFiles, make_context
 from beanrow.version import __version__
@@ -40,11 +41,21 @@ __all__ = ["Server"]
 _NO_JOURNAL = JournalFacts(0, 0, 0, 0)
 
 
+def _promise(data: Data | None) -> str:
+    """Tell what an acknowledged job survives, in the word of ``stats``."""
+    if data is None:
+        return "none"
+    if data.sync_after is None:
+        return "written"
+    return f"synced-within-{data.sync_after // 1_000_000}ms" if data.sync_after else "synced"
+
+
 def _host_facts(
-    server_id: str, segment: int, journal: Callable[[], Journal | None]
+    server_id: str, segment: int, data: Data | None, journal: Callable[[], Journal | None]
 ) -> Callable[[], HostFacts]:
     """Collect what does not change once; the rest at each call."""
     uname = os.uname()
+    store, promise = "memory" if data is None else "journal", _promise(data)
     pid = os.getpid()
 
     def host_facts() -> HostFacts:
@@ -65,6 +76,8 @@ def _host_facts(
             binlog_records_migrated=facts.records_migrated,
             binlog_records_written=facts.records_written,
             binlog_max_size=segment,
+            store=store,
+            promise=promise,
         )
 
     return host_facts
@@ -90,8 +103,8 @@ class Server:
         notifier: Notifier | None = None,
     ) -> None:
         clock = wall_clock()
-        self._host = host = _host_facts(secrets.token_hex(8), segment, self._journal)
-        self.log = log or Log()
+        self._host = host = _host_facts(secrets.token_hex(8), segment, data, self._journal)
+        self.log: Log = log or Log()
         self._notifier = notifier or Notifier({}, 0)
         self._audit = Audit(None, self.log)
         self._access: Access | None = None
@@ -171,13 +184,17 @@ class Server:
 
         self._reloads.append(reload)
 
+    def watch_slow_commands(self, threshold: int) -> None:
+        """Note commands that take so many nanoseconds; before ``protect``, which is to know."""
+        self._loop.execute = SlowLog(self.engine, self.log, threshold).execute
+
     def protect(self, rights: Path, audit: Path | None) -> Rights:
         """Let everybody do only what the file allows; gives what it says.
 
         BadValueError if it is wrong, or if ``audit`` cannot be written. SIGHUP reads it anew.
         """
         self._audit = Audit(audit, self.log)
-        self._access = access = Access(rights, self.engine, self._audit)
+        self._access = access = Access(rights, self.engine, self._audit, self._loop.execute)
         self.engine.capabilities |= {AUTH}
         self._loop.guard = lambda address: access.guard(address).execute
 

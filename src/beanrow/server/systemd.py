@@ -60,7 +60,7 @@ class Notifier:
         for_whom = environment.pop("WATCHDOG_PID", str(pid))
         self._path = f"\0{path[1:]}" if path.startswith("@") else path
         ours = interval.isdigit() and for_whom == str(pid)
-        self.watchdog = int(interval) * 1000 if ours and path else 0
+        self.watchdog: int = int(interval) * 1000 if ours and path else 0
 
     @property
     def asked(self) -> bool:

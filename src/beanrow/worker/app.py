@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
-from beanrow.client.address import read_address
+from beanrow.client.address import Address, read_address
 from beanrow.client.wire import tls_context
 from beanrow.errors import BadValueError
 from beanrow.protocol.values import DEFAULT_PRIORITY, DEFAULT_TTR, Duration
@@ -68,11 +68,11 @@ class App:
         tls: ssl.SSLContext | None = None,
         middleware: Sequence[Middleware] = (),
     ) -> None:
-        self.address = read_address(address)
+        self.address: Address = read_address(address)
         self.timeout = timeout
         self.tls = tls
         self.tasks: dict[str, Task[..., Any]] = {}
-        self.middleware = list(middleware)
+        self.middleware: list[Middleware] = list(middleware)
         self.sink: Sink = _Server(self)
         self._client: Client | None = None
         self._replies: Replies | None = None

@@ -65,11 +65,16 @@ class AsyncLine:
         self._expected: deque[tuple[Command[Any], Hear]] = deque()
         self._stream = ReplyStream()
         self._unsent = b""
-        self.peer = peer
+        self.peer: str = peer
         self.watched: tuple[str, ...] = ("default",)
         self.refused: BeanstalkError | None = None
-        self.stopping = self.half_closed = self.waiting = self.closed = False
-        self.said_at = self.heard_at = self.end = self._loop.time()
+        self.stopping: bool = False
+        self.half_closed: bool = False
+        self.waiting: bool = False
+        self.closed: bool = False
+        self.said_at: float = self._loop.time()
+        self.heard_at: float = self._loop.time()
+        self.end: float = self._loop.time()
         wire.make_nonblocking()
         self._loop.add_reader(wire.fileno(), self._readable)
 

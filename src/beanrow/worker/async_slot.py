@@ -61,7 +61,7 @@ class AsyncSlot:
         self.line: AsyncLine | None = None
         self.run: Run | None = None
         self.running: asyncio.Task[None] | None = None
-        self.done = asyncio.get_running_loop().create_future()
+        self.done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
     # -- the connection -----------------------------------------------------------
 

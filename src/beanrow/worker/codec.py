@@ -101,7 +101,7 @@ class Parameters:
         self._raw = self._raw_type(hints) if codec is None and not self._any_more else None
         self._codec: Codec = codec or JsonCodec()
         result = _converters(hints.get("return"))
-        self.load_result = None if result is None else result[1]
+        self.load_result: Convert | None = None if result is None else result[1]
         self._load: dict[str, Convert] = {}
         self._dump: dict[str, Convert] = {}
         for name in self._by_position:

@@ -51,7 +51,7 @@ class Interval:
     """Every so many seconds, counted from 1970 so that all schedulers agree."""
 
     def __init__(self, every: Duration) -> None:
-        self.every = seconds(every, "the interval of a schedule")
+        self.every: int = seconds(every, "the interval of a schedule")
         if not self.every:
             raise BadValueError("a schedule cannot tick every 0 seconds; give 1 or more")
 

@@ -88,8 +88,8 @@ class Hooks:
             )
             for name in _NAMES
         }
-        self.before = self._functions["before"]
-        self.has_after = bool(self._functions["after"])
+        self.before: tuple[Callable[..., None], ...] = self._functions["before"]
+        self.has_after: bool = bool(self._functions["after"])
 
     def tell(self, name: str, *told: Any) -> None:
         """Call the functions of a hook; what they raise is logged."""

@@ -46,7 +46,7 @@ class Served:
         self._listener = listener
         self._look = look
         host, port = listener.getsockname()[:2]
-        self.address = f"{host}:{port}"
+        self.address: str = f"{host}:{port}"
         threading.Thread(target=self._serve, name="beanrow-health", daemon=True).start()
 
     def _serve(self) -> None:

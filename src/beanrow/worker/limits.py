@@ -25,7 +25,7 @@ class Rate:
         if not whole_number(count, "count") or not seconds(per, "per"):
             raise BadValueError(f"rate {count} per {per} s would start nothing")
         span = per if isinstance(per, int | float) else per.total_seconds()
-        self.gap = span / count
+        self.gap: float = span / count
         self._next = 0.0
 
     def wait(self, now: float) -> float:

@@ -107,13 +107,14 @@ class Line:
         self._gate = threading.Lock()
         self._waiting = False
         self.turn: Turn = threading.Lock() if turn is None else turn
-        self.peer = peer
+        self.peer: str = peer
         self.watched: tuple[str, ...] = ("default",)
         self.refused: BeanstalkError | None = None
-        self.stopping = False
-        self.half_closed = False
-        self.closed = False
-        self.said_at = self.heard_at = self._clock()
+        self.stopping: bool = False
+        self.half_closed: bool = False
+        self.closed: bool = False
+        self.said_at: float = self._clock()
+        self.heard_at: float = self._clock()
         if not shared:
             wire.wake_after(ROUND + timeout)
             wire.wake_from(BOTH_REPLIES)

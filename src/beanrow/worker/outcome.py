@@ -30,8 +30,8 @@ class Release(Outcome):
     """
 
     def __init__(self, delay: Duration = 0, *, priority: int | None = None) -> None:
-        self.delay = seconds(delay, "delay")
-        self.priority = None if priority is None else priority_number(priority)
+        self.delay: int = seconds(delay, "delay")
+        self.priority: int | None = None if priority is None else priority_number(priority)
         super().__init__(f"release in {self.delay} s")
 
 

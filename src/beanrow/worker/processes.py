@@ -73,7 +73,7 @@ class ProcessWorker:
     """Runs the jobs of an app in so many child processes, until it is stopped."""
 
     def __init__(self, app: App, processes: int, recycle: Recycle | None = None) -> None:
-        self.shared = Shared(app, app.hooks(), processes)
+        self.shared: Shared = Shared(app, app.hooks(), processes)
         self._app = app
         self._recycle = recycle or Recycle()
         self._tasks = tasks_of_slots(app, processes)

@@ -38,7 +38,7 @@ class Reply(Generic[T]):
     __slots__ = ("_future", "_task", "id")
 
     def __init__(self, id: int, future: Future[Any], task: Task[Any, Any]) -> None:
-        self.id = id
+        self.id: int = id
         self._future = future
         self._task = task
 
@@ -81,8 +81,8 @@ class Replies:
     def __init__(self, app: App) -> None:
         from beanrow.client.sync import Client
 
-        self.tube = f"replies-{secrets.token_hex(8)}"
-        self.owner = os.getpid()
+        self.tube: str = f"replies-{secrets.token_hex(8)}"
+        self.owner: int = os.getpid()
         self._client = Client(app.address.url, timeout=app.timeout, tls=app.tls)
         self._waiting: dict[str, Future[Any]] = {}
         self._watching: Future[None] = Future()

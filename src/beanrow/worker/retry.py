@@ -52,12 +52,12 @@ class Retry:
         if not 0 <= jitter <= 1:
             raise BadValueError(f"jitter {jitter} is not in 0..1")
         seconds(delay, "delay")
-        self.attempts = attempts
-        self.delay = _plain(delay)
-        self.factor = factor
-        self.most = float(seconds(most, "most"))
-        self.jitter = jitter
-        self.on = on
+        self.attempts: int = attempts
+        self.delay: float = _plain(delay)
+        self.factor: float = factor
+        self.most: float = float(seconds(most, "most"))
+        self.jitter: float = jitter
+        self.on: type[BaseException] | tuple[type[BaseException], ...] = on
 
     @classmethod
     def exponential(

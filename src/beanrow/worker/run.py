@@ -51,22 +51,22 @@ class Run:
     )  # fmt: skip
 
     def __init__(self, id: int, body: bytes, task: Task[Any, Any], began: float = 0.0) -> None:
-        self.id = id
-        self.body = body
-        self.task = task
-        self.began = began
-        self.seconds = 0.0
+        self.id: int = id
+        self.body: bytes = body
+        self.task: Task[Any, Any] = task
+        self.began: float = began
+        self.seconds: float = 0.0
         self.stats: JobStats | None = None
-        self.lease_lost = False
-        self.abandoned = False
-        self.limited = False
+        self.lease_lost: bool = False
+        self.abandoned: bool = False
+        self.limited: bool = False
         self.reply_to: ReplyTo | None = None
         self.value: Any = None
-        self.in_function = False
+        self.in_function: bool = False
         self.guard: threading.Lock | None = None
-        self.thread = 0
-        self.ttr = 0
-        self.touch_at = 0.0
+        self.thread: int = 0
+        self.ttr: int = 0
+        self.touch_at: float = 0.0
         self.on_lease_lost: Callable[[], object] | None = None
 
     @property

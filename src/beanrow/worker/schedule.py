@@ -64,7 +64,7 @@ class Schedule:
         self._when = when
         self._missed = missed
         self._body = task.parameters.encode((), {})
-        self.tube = f"{task.tube}.schedule"
+        self.tube: str = f"{task.tube}.schedule"
 
     def look(self, now: float) -> Talk:
         """See that there is a token, and that it is one of this schedule; else put it."""

@@ -25,7 +25,7 @@ class Signals:
     """SIGTERM and SIGINT, counted, and told through a pipe that a main loop can wait on."""
 
     def __init__(self) -> None:
-        self.count = 0
+        self.count: int = 0
         self._read, self._write = os.pipe()
         os.set_blocking(self._read, False)
         os.set_blocking(self._write, False)

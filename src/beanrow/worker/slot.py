@@ -57,7 +57,9 @@ class Counts:
     __slots__ = ("done", "failed", "lost")
 
     def __init__(self) -> None:
-        self.done = self.failed = self.lost = 0
+        self.done: int = 0
+        self.failed: int = 0
+        self.lost: int = 0
 
 
 class Caution:
@@ -106,11 +108,11 @@ class Shared:
     def __init__(self, app: App, hooks: Hooks, slots: int) -> None:
         self.app = app
         self.hooks = hooks
-        self.counts = Counts()
-        self.past = PastErrors()
-        self.caution = Caution(slots, time.monotonic())
-        self.stopping = threading.Event()
-        self.rates = threading.Lock()
+        self.counts: Counts = Counts()
+        self.past: PastErrors = PastErrors()
+        self.caution: Caution = Caution(slots, time.monotonic())
+        self.stopping: threading.Event = threading.Event()
+        self.rates: threading.Lock = threading.Lock()
 
 
 class Slot:

@@ -153,24 +153,24 @@ class Task(Put[P, R]):
         terms = Terms(function.__name__ if tube is None else tube, priority, 0, ttr)
         _check(terms)
         super().__init__(self, terms)
-        self.app = app
+        self.app: App = app
         self.function: Callable[P, R] = with_provided(function)
-        self.name = function.__name__
-        self.is_async = inspect.iscoroutinefunction(function)
-        self.parameters = Parameters(self.function, codec)
-        self.retry = checked_policy(retry)
-        self.dead_letters = dead_letters
+        self.name: str = function.__name__
+        self.is_async: bool = inspect.iscoroutinefunction(function)
+        self.parameters: Parameters = Parameters(self.function, codec)
+        self.retry: RetryPolicy = checked_policy(retry)
+        self.dead_letters: str | None = dead_letters
         if dead_letters is not None:
             tube_name(dead_letters)
         self.schedule: Schedule | None = None  # a task whose jobs are its tokens
-        self.weight = None if weight is None else _at_least_one(weight, "weight")
-        self.limits = Limits(
+        self.weight: int | None = None if weight is None else _at_least_one(weight, "weight")
+        self.limits: Limits = Limits(
             _limit(time_limit, "time_limit"),
             _limit(hard_time_limit, "hard_time_limit"),
             None if at_once is None else _at_least_one(at_once, "at_once"),
             rate,
         )
-        self.batch = None if batch is None else _batch(batch, self.limits)
+        self.batch: int | None = None if batch is None else _batch(batch, self.limits)
         functools.update_wrapper(self, function)
 
     @property

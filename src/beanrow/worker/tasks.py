@@ -36,14 +36,14 @@ class TaskWorker:
 
     def __init__(self, app: App, tasks: int) -> None:
         self.app = app
-        self.timeout = float_seconds(app.timeout)
+        self.timeout: float = float_seconds(app.timeout)
         self._tls = app.tls_context()
-        self.shared = Shared(app, app.hooks(), tasks)
+        self.shared: Shared = Shared(app, app.hooks(), tasks)
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
         self._pool = ThreadPoolExecutor(tasks, "beanrow-task")
         self._begun: set[asyncio.Task[None]] = set()
-        self.slots = [AsyncSlot(self, one) for one in tasks_of_slots(app, tasks)]
+        self.slots: list[AsyncSlot] = [AsyncSlot(self, one) for one in tasks_of_slots(app, tasks)]
         self._keeper = Keeper(self.slots, interrupt, self._take_away)
         self._watch: asyncio.Task[None] | None = None
 

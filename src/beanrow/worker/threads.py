@@ -47,8 +47,10 @@ class ThreadWorker:
     """Runs the jobs of an app in so many threads, until it is stopped."""
 
     def __init__(self, app: App, threads: int) -> None:
-        self.shared = Shared(app, app.hooks(), threads)
-        self.slots = [Slot(self.shared, tasks) for tasks in tasks_of_slots(app, threads)]
+        self.shared: Shared = Shared(app, app.hooks(), threads)
+        self.slots: list[Slot] = [
+            Slot(self.shared, tasks) for tasks in tasks_of_slots(app, threads)
+        ]
         for slot in self.slots:
             slot.limited = limited
         self._keeper = Keeper(self.slots, interrupt, self._take_away)
