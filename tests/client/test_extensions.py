@@ -286,3 +286,39 @@ def test_jobs_arrive(way: Way) -> None:
     assert (stats.tube, stats.state) == ("a", "delayed")
     assert way("peek", job).body == body
     assert way("list_tube_used") == "default"
+
+
+# -- who holds what ---------------------------------------------------------------
+
+
+def test_leases_and_clients(way: Way, our_server: OurServer) -> None:
+    with Client(our_server.address) as worker:
+        way("put_many", ["x"] * 1200, tube="a", ttr=600)
+        worker.watch("a")
+        worker.ignore("default")
+        worker.reserve_many(1000)
+        worker.reserve_many(150)  # more than fit on a page
+        leases = way("list_leases")
+        assert [one.id for one in leases] == list(range(1, 1151))
+        assert {(one.tube, one.ttr, one.client) for one in leases} == {("a", 600, "")}
+        assert all(one.peer.startswith("127.0.0.1:") for one in leases)
+        (holder,) = [one for one in way("list_clients") if one.held]
+        assert (holder.held, holder.watched, holder.worker) == (1150, ("a",), True)
+        assert {one.connection for one in leases} == {holder.connection}
+
+
+def test_times(way: Way) -> None:
+    way("put", "x", tube="a")
+    way("watch", "a")
+    way("delete", way("reserve"))
+    times = way("list_times", "a")
+    assert (times.tube, times.waits.number, times.runs.number) == ("a", 1, 1)
+    assert way("list_slow") == []
+    with pytest.raises(NotFoundError):
+        way("list_times", "b")
+
+
+@pytest.mark.parametrize("method", ["list_leases", "list_clients", "list_slow"])
+def test_who_does_not_offer_it_is_not_asked(plain: Way, method: str) -> None:
+    with pytest.raises(NotOfferedError, match=method.replace("_", "-")):
+        plain(method)

@@ -572,7 +572,7 @@ class Model:
         self, number: int, peer: ModelPeer, request: requests.ClientName, now: int
     ) -> bytes:
         peer.name = request.name
-        return replies.NAMED
+        return replies.named(request.name)
 
     def capabilities(
         self, number: int, peer: ModelPeer, request: requests.Capabilities, now: int

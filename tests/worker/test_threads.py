@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import os
 import threading
 import time
 
@@ -459,3 +460,23 @@ def test_bodies_whose_last_bytes_come_in_a_read_of_their_own(
 @pytest.fixture
 def server_address(app: App) -> str:
     return str(app.address)
+
+
+def test_a_worker_tells_who_it_is(app: App, client: Client, tube: str, told: Told) -> None:
+    began, go = threading.Event(), threading.Event()
+
+    @app.task(tube=tube)
+    def hold() -> None:
+        began.set()
+        go.wait(PATIENCE)
+
+    job_id = hold.put()
+    with working(app, threads=2):
+        assert began.wait(PATIENCE)
+        if "list-leases" in client.capabilities():
+            (lease,) = [one for one in client.list_leases() if one.id == job_id]
+            assert lease.client.endswith(f"/{os.getpid()}")
+            named = [one for one in client.list_clients() if one.client == lease.client]
+            assert sorted(one.held for one in named) == [0, 1]
+        go.set()
+        until(lambda: is_gone(client, job_id))

@@ -6,9 +6,19 @@ from __future__ import annotations
 from beanrow.client.async_batch import AsyncBatches, as_client
 from beanrow.client.offered import unique_put
 from beanrow.protocol import extensions
-from beanrow.protocol.capabilities import LIST_JOBS, PUT_UNIQUE, TRUNCATE
+from beanrow.protocol.capabilities import (
+    LIST_CLIENTS,
+    LIST_JOBS,
+    LIST_LEASES,
+    LIST_SLOW,
+    LIST_TIMES,
+    PUT_UNIQUE,
+    TRUNCATE,
+)
 from beanrow.protocol.commands import BuriedId
+from beanrow.protocol.holders import Connected, Lease, SlowCommand
 from beanrow.protocol.listing import MAX_LISTED, ListedJob
+from beanrow.protocol.times import TubeTimes
 from beanrow.protocol.values import (
     DEFAULT_PRIORITY,
     DEFAULT_TTR,
@@ -67,3 +77,29 @@ class AsyncExtended(AsyncBatches):
     @as_client
     async def truncate(self, tube: str) -> int:
         return await self._ask(extensions.truncate(tube), word=TRUNCATE)
+
+    @as_client
+    async def list_leases(self) -> list[Lease]:
+        page = await self._ask(extensions.list_leases(), word=LIST_LEASES)
+        leases = page.rows
+        while page.after is not None:
+            page = await self._ask(extensions.list_leases(page.after), word=LIST_LEASES)
+            leases += page.rows
+        return leases
+
+    @as_client
+    async def list_clients(self) -> list[Connected]:
+        page = await self._ask(extensions.list_clients(), word=LIST_CLIENTS)
+        clients = page.rows
+        while page.after is not None:
+            page = await self._ask(extensions.list_clients(page.after), word=LIST_CLIENTS)
+            clients += page.rows
+        return clients
+
+    @as_client
+    async def list_slow(self, after: int = 0) -> list[SlowCommand]:
+        return (await self._ask(extensions.list_slow(after), word=LIST_SLOW)).rows
+
+    @as_client
+    async def list_times(self, tube: str) -> TubeTimes:
+        return await self._ask(extensions.list_times(tube), word=LIST_TIMES)

@@ -13,9 +13,19 @@ from __future__ import annotations
 from beanrow.client.batch import Batches
 from beanrow.client.offered import unique_put
 from beanrow.protocol import extensions
-from beanrow.protocol.capabilities import LIST_JOBS, PUT_UNIQUE, TRUNCATE
+from beanrow.protocol.capabilities import (
+    LIST_CLIENTS,
+    LIST_JOBS,
+    LIST_LEASES,
+    LIST_SLOW,
+    LIST_TIMES,
+    PUT_UNIQUE,
+    TRUNCATE,
+)
 from beanrow.protocol.commands import BuriedId
+from beanrow.protocol.holders import Connected, Lease, SlowCommand
 from beanrow.protocol.listing import MAX_LISTED, ListedJob
+from beanrow.protocol.times import TubeTimes
 from beanrow.protocol.values import (
     DEFAULT_PRIORITY,
     DEFAULT_TTR,
@@ -96,3 +106,45 @@ class Extended(Batches):
         ``truncate``: ``drain_tube`` does the same with the commands of every server.
         """
         return self._ask(extensions.truncate(tube), word=TRUNCATE)
+
+    def list_leases(self) -> list[Lease]:
+        """Tell which jobs are reserved and who holds each, by their ids.
+
+        NotOfferedError if the server knows no ``list-leases``; ForbiddenError without the right
+        ``admin``.
+        """
+        page = self._ask(extensions.list_leases(), word=LIST_LEASES)
+        leases = page.rows
+        while page.after is not None:
+            page = self._ask(extensions.list_leases(page.after), word=LIST_LEASES)
+            leases += page.rows
+        return leases
+
+    def list_clients(self) -> list[Connected]:
+        """Tell who is connected, and what each uses, watches and holds; in order of arrival.
+
+        NotOfferedError if the server knows no ``list-clients``; ForbiddenError without the right
+        ``admin``.
+        """
+        page = self._ask(extensions.list_clients(), word=LIST_CLIENTS)
+        clients = page.rows
+        while page.after is not None:
+            page = self._ask(extensions.list_clients(page.after), word=LIST_CLIENTS)
+            clients += page.rows
+        return clients
+
+    def list_slow(self, after: int = 0) -> list[SlowCommand]:
+        """Tell which commands took long, those with numbers above ``after``: 128 at most.
+
+        None where the server runs without ``--slow-log``. NotOfferedError if it knows no
+        ``list-slow``; ForbiddenError without the right ``admin``.
+        """
+        return self._ask(extensions.list_slow(after), word=LIST_SLOW).rows
+
+    def list_times(self, tube: str) -> TubeTimes:
+        """Tell how long jobs of a tube waited and how long they were held, as histograms.
+
+        NotFoundError if there is no such tube; NotOfferedError if the server knows no
+        ``list-times``.
+        """
+        return self._ask(extensions.list_times(tube), word=LIST_TIMES)

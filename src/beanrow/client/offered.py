@@ -6,7 +6,11 @@ from beanrow.errors import NotOfferedError, UnknownCommandError
 from beanrow.protocol import extensions
 from beanrow.protocol.capabilities import (
     JOBS_WITH_TUBE,
+    LIST_CLIENTS,
     LIST_JOBS,
+    LIST_LEASES,
+    LIST_SLOW,
+    LIST_TIMES,
     MORE_STATS,
     PUT_IN_TUBE,
     PUT_UNIQUE,
@@ -17,7 +21,10 @@ from beanrow.protocol.values import Duration, seconds
 
 __all__ = ["ASKED", "offers", "refuse_missing", "unique_put"]
 
-_WANTED = (JOBS_WITH_TUBE, LIST_JOBS, MORE_STATS, PUT_IN_TUBE, PUT_UNIQUE, TRUNCATE)
+_WANTED = (
+    *(JOBS_WITH_TUBE, MORE_STATS, PUT_IN_TUBE, PUT_UNIQUE, TRUNCATE),
+    *(LIST_CLIENTS, LIST_JOBS, LIST_LEASES, LIST_SLOW, LIST_TIMES),
+)
 """What our clients use; each connection that asks switches all of it on."""
 _INSTEAD = {
     PUT_UNIQUE: "no other command does this: what a client did alone would not hold between two",

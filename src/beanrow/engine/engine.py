@@ -512,7 +512,7 @@ class Engine(Queue):
 
     def _client_name(self, session: Session, request: requests.ClientName, now: int) -> bytes:
         session.name = request.name
-        return replies.NAMED
+        return replies.named(request.name)
 
     # -- leaving, and lines that are no command -----------------------------------
 

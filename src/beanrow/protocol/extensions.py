@@ -10,7 +10,6 @@ from beanrow.errors import BadValueError
 from beanrow.protocol.commands import Command, put_request, read_document, read_put, refuse
 from beanrow.protocol.holders import Connected, Lease, Rows, SlowCommand, read_rows
 from beanrow.protocol.listing import MAX_LISTED, STATES, Page, read_page
-from beanrow.protocol.replies import NAMED
 from beanrow.protocol.stats import read_list
 from beanrow.protocol.times import TubeTimes
 from beanrow.protocol.values import (
@@ -176,5 +175,5 @@ def client_name(name: str) -> Command[None]:
 
 
 def _read_named(request: bytes, reply: bytes) -> None:
-    if reply != NAMED:
+    if reply[:6] != b"NAMED " or reply[-1] != 10:
         refuse(request, reply)

@@ -20,7 +20,6 @@ __all__ = [
     "FORBIDDEN",
     "JOB_TOO_BIG",
     "KICKED",
-    "NAMED",
     "NOT_FOUND",
     "NOT_IGNORED",
     "OUT_OF_MEMORY",
@@ -35,6 +34,7 @@ __all__ = [
     "found_in",
     "inserted",
     "kicked",
+    "named",
     "ok",
     "reserved",
     "reserved_in",
@@ -54,7 +54,6 @@ EXPECTED_CRLF = b"EXPECTED_CRLF\r\n"
 FORBIDDEN = b"FORBIDDEN\r\n"
 JOB_TOO_BIG = b"JOB_TOO_BIG\r\n"
 KICKED = b"KICKED\r\n"
-NAMED = b"NAMED\r\n"
 NOT_FOUND = b"NOT_FOUND\r\n"
 NOT_IGNORED = b"NOT_IGNORED\r\n"
 OUT_OF_MEMORY = b"OUT_OF_MEMORY\r\n"
@@ -93,6 +92,11 @@ def watching(count: int) -> bytes:
 def kicked(count: int) -> bytes:
     """KICKED: so many jobs were kicked."""
     return b"KICKED %d\r\n" % count
+
+
+def named(name: str) -> bytes:
+    """NAMED: the connection is called so."""
+    return b"NAMED %b\r\n" % name.encode()
 
 
 def truncated(count: int) -> bytes:

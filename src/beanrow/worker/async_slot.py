@@ -22,6 +22,7 @@ from beanrow.protocol.commands import Command, read_deleted
 from beanrow.protocol.values import Job
 from beanrow.worker.async_line import AsyncLine
 from beanrow.worker.batch import Batch
+from beanrow.worker.introduction import introduction
 from beanrow.worker.keeper import limit_error, pause
 from beanrow.worker.outcome import TimeLimitExceeded
 from beanrow.worker.run import CURRENT, Run
@@ -74,6 +75,7 @@ class AsyncSlot:
                 line = self.line = AsyncLine(
                     wire, str(self._worker.app.address), self._worker.timeout, self._lost
                 )
+                await _carried(introduction(), line)
                 changes = watch_changes(line.watched, tuple(self.tasks))
                 for told in await line.exchange(changes) if changes else ():
                     if isinstance(told, BeanstalkError):

@@ -23,6 +23,7 @@ from beanrow.protocol import commands
 from beanrow.protocol.commands import Command, read_deleted
 from beanrow.protocol.values import Job
 from beanrow.worker.batch import Batch
+from beanrow.worker.introduction import introduction
 from beanrow.worker.keeper import keep
 from beanrow.worker.letters import PastErrors
 from beanrow.worker.line import Line
@@ -145,6 +146,7 @@ class Slot:
         while not (shared.stopping.is_set() or self.gone):
             try:
                 line = opened()
+                _carried(introduction(), line.exchange)
                 line.watch(tuple(self.tasks))
                 self.line = line
                 if shared.stopping.is_set():  # it did not see this line
