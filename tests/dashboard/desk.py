@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import threading
 import time
 from html import unescape
@@ -15,6 +16,7 @@ import uvicorn
 
 from beanrow.client.address import read_address
 from beanrow.dashboard.app import Desk, Settings, make_app
+from beanrow.dashboard.serving import LiveServer
 from beanrow.server.log import Log
 
 
@@ -32,7 +34,7 @@ class Dash:
         addresses = tuple(map(read_address, servers))
         self.desk = Desk(Settings(addresses, rights, audit, undo, read_only), Log())
         config = uvicorn.Config(make_app(self.desk), port=0, log_config=None, lifespan="on")
-        self._server = uvicorn.Server(config)
+        self._server = LiveServer(config, self.desk)
         self._thread = threading.Thread(target=self._server.run)
         self._csrf = "", ""
 
@@ -54,7 +56,8 @@ class Dash:
         traceback: TracebackType | None,
     ) -> None:
         self.http.close()
-        self._server.should_exit = True
+        loop = self._server.servers[0].get_loop()
+        loop.call_soon_threadsafe(self._server.handle_exit, signal.SIGTERM, None)
         self._thread.join()
 
     def get(self, path: str, **query: object) -> httpx.Response:

@@ -8,18 +8,21 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-Answer = Callable[[bytes], bytes]
-"""Gives the document that answers a line."""
+Answer = Callable[[bytes], bytes | None]
+"""Gives the document that answers a line, or None for a command that is not known."""
 
 
 class Liar:
-    """Answers each line of each connection with ``OK`` and a document."""
+    """Answers each line of each connection with ``OK`` and a document, or knows it not."""
 
     def __init__(self, answer: Answer) -> None:
         class Handler(socketserver.StreamRequestHandler):
             def handle(self) -> None:
                 for line in self.rfile:
                     document = answer(line.strip())
+                    if document is None:
+                        self.wfile.write(b"UNKNOWN_COMMAND\r\n")
+                        continue
                     self.wfile.write(b"OK %d\r\n%b\r\n" % (len(document), document))
 
         class Server(socketserver.ThreadingTCPServer):

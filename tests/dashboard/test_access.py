@@ -106,6 +106,12 @@ def test_each_sees_its_tubes_only(guarded: Dash) -> None:
     assert "All jobs" not in tube
 
 
+def test_who_holds_what_needs_a_right(guarded: Dash) -> None:
+    """The server would tell the dashboard, which shows nothing: it may not either."""
+    guarded.login("worker")
+    assert "told to those who administer" in guarded.page("/1/workers")
+
+
 def test_bodies_need_a_right(guarded: Dash) -> None:
     guarded.login("mailer")
     for path in ("/1/jobs?name=mail-1", "/1/job/1", "/1/job/1/body", "/1/failed?name=mail-1"):

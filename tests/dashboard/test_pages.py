@@ -117,12 +117,22 @@ def test_reserved_jobs_are_listed(dash: Dash, client: Client, tube: str) -> None
     assert f"{tube} 0 0 1 0" in read(dash.page("/1/workers"))
 
 
-def test_our_server_tells_what_is_held(our_server: OurServer) -> None:
+def test_our_server_tells_who_holds_what(our_server: OurServer) -> None:
     with Client(our_server.address) as client, Dash(our_server.address) as dash:
         job_id = client.put("x", tube="emails", ttr=77)
-        client.reserve_job(job_id)
+        client.watch("emails")
+        held = client.reserve()
         words = read(dash.page("/1/workers"))
-        assert f"{job_id} emails 76 s" in words or f"{job_id} emails 77 s" in words
+        assert re.search(rf"{job_id} emails connection \d+ 127.0.0.1:\d+ 0 s 7\d s 77 s 1", words)
+        assert re.search(r"connection \d+ 127.0.0.1:\d+ works 1 default, emails", words)
+        client.delete(held)
+        client.put("x", tube="emails")
+        words = read(dash.page("/1/tube", name="emails"))
+        assert re.search(r"Waited for a worker: 1 job, half of them below [\d.]+ ms", words)
+        assert "Held by a worker: 1 job" in words
+        assert "oldest ready job 0 s" in words
+        assert "all bodies 1 byte" in words
+        assert "oldest ready" in dash.page("/1/")
 
 
 def test_a_job_is_found_by_its_id(dash: Dash, client: Client, tube: str) -> None:
@@ -201,8 +211,12 @@ def lies(our_server: OurServer, tubes: bytes) -> Liar:
     with Client(our_server.address) as client:
         server, default = client.stats(), client.stats_tube("default")
     server.version = default.name = SCRIPT
-    documents = {b"stats": server.write(), b"list-tubes": tubes}
-    return Liar(lambda line: documents.get(line, default.write()))
+    documents = {
+        b"stats": server.write(),
+        b"list-tubes": tubes,
+        b"stats-tube default": default.write(),
+    }
+    return Liar(documents.get)
 
 
 def test_what_a_server_tells_is_text(our_server: OurServer) -> None:

@@ -34,6 +34,7 @@ __all__ = [
     "CLEAR",
     "DELETE",
     "EDIT",
+    "HOLDERS",
     "KICK",
     "MOVE",
     "PAUSE",
@@ -55,6 +56,7 @@ PAUSE: Needs = (requests.PauseTube,)
 CLEAR: Needs = (requests.Truncate,)
 DELETE: Needs = (requests.Delete,)
 EDIT: Needs = (requests.ReserveJob, requests.Put, requests.Delete)
+HOLDERS: Needs = (requests.ListLeases, requests.ListClients)
 MOVE: Needs = (requests.ReserveJob, requests.Delete)
 
 _COOKIE = "beanrow-session"
@@ -80,6 +82,11 @@ class Session(NamedTuple):
         """Tell whether it may do all this in a tube."""
         rules = (RULES[one] for one in needs)
         return all(rule is None or self.principal.may(rule.rights, tube) for rule in rules)
+
+    def may_somewhere(self, needs: Needs) -> bool:
+        """Tell whether it may do all this in some tube."""
+        rules = (RULES[one] for one in needs)
+        return all(rule is None or self.principal.may_anywhere(rule.rights) for rule in rules)
 
     @property
     def may_enter(self) -> bool:

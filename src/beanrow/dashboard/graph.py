@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 from beanrow.dashboard.history import SPANS, Point, rates
 from beanrow.dashboard.words import number, rate, seconds
+from beanrow.protocol.times import Histogram, bucket_end
 
-__all__ = ["HEIGHT", "WIDTH", "Graph", "graphs_of"]
+__all__ = ["HEIGHT", "WIDTH", "Bar", "Graph", "bars_of", "graphs_of"]
 
 WIDTH, HEIGHT = 600, 120
 _SHORTEST = 60
@@ -35,6 +36,24 @@ class Graph(NamedTuple):
     lines: list[Line]
     top: str
     span: str
+
+
+class Bar(NamedTuple):
+    """A bucket of a histogram: its upper end, how many, and the share of the longest bar."""
+
+    below: float
+    number: int
+    width: float
+
+
+def bars_of(times: Histogram) -> list[Bar]:
+    """Draw a histogram, from the first bucket that is not empty."""
+    top = max(times.counts, default=0)
+    first = next((place for place, one in enumerate(times.counts) if one), 0)
+    return [
+        Bar(bucket_end(place), times.counts[place], times.counts[place] / top * 100)
+        for place in range(first, len(times.counts))
+    ]
 
 
 def graphs_of(points: list[Point], span: int, now: float) -> list[Graph]:

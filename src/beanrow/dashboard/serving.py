@@ -22,7 +22,7 @@ from beanrow.errors import BadValueError
 from beanrow.server.listeners import Place, is_loopback, listen_tcp, where
 from beanrow.server.log import Log
 
-__all__ = ["Certificate", "serve"]
+__all__ = ["Certificate", "LiveServer", "serve"]
 
 _SECONDS_TO_END = 5
 
@@ -34,7 +34,7 @@ class Certificate(NamedTuple):
     key: Path | None = None
 
 
-class _Server(uvicorn.Server):
+class LiveServer(uvicorn.Server):
     """Ends live pages first: they would go on for ever."""
 
     def __init__(self, config: uvicorn.Config, desk: Desk) -> None:
@@ -71,13 +71,19 @@ def serve(settings: Settings, listen: Place, certificate: Certificate | None = N
             ssl_certfile=certificate.cert if certificate else None,
             ssl_keyfile=certificate.key if certificate else None,
         )
+        try:
+            config.load()
+        except OSError as error:  # an ssl.SSLError is one
+            raise BadValueError(
+                f"cannot use {certificate and certificate.cert}: {error.strerror or error}"
+            ) from error
         scheme = "https" if certificate else "http"
         sys.stdout.write(f"{scheme}://{where(listener)}/\n")
         sys.stdout.flush()
-        asyncio.run(_serve(_Server(config, desk), desk, listener))
+        asyncio.run(_serve(LiveServer(config, desk), desk, listener))
 
 
-async def _serve(server: _Server, desk: Desk, listener: socket.socket) -> None:
+async def _serve(server: LiveServer, desk: Desk, listener: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGHUP, desk.reload)
     await server.serve(sockets=[listener])

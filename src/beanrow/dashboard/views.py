@@ -15,17 +15,20 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from beanrow.client.sync import Client
-from beanrow.dashboard.access import READ
+from beanrow.dashboard.access import HOLDERS, READ
 from beanrow.dashboard.graph import Graph, graphs_of
 from beanrow.dashboard.history import SPANS
 from beanrow.dashboard.live import Parts, Rows
 from beanrow.dashboard.source import Source
 from beanrow.dashboard.visit import Visit, address
+from beanrow.errors import ForbiddenError, NotOfferedError
 from beanrow.jobs.search import Found, ask
 from beanrow.observe.snapshot import TubeRates
 from beanrow.protocol import commands
-from beanrow.protocol.capabilities import LIST_JOBS
+from beanrow.protocol.capabilities import MORE_STATS
+from beanrow.protocol.holders import Connected, Lease
 from beanrow.protocol.stats import JobStats, TubeStats
+from beanrow.protocol.times import TubeTimes
 
 __all__ = [
     "VIEWS",
@@ -51,6 +54,7 @@ _SORTS: dict[str, Callable[[TubeStats, TubeRates], Any]] = {
     "waiting": lambda tube, _: -tube.current_waiting,
     "puts": lambda _, rates: -rates.puts,
     "deletes": lambda _, rates: -rates.deletes,
+    "oldest": lambda tube, _: -(tube.oldest_ready_age or 0),
 }
 _STILL = TubeRates(0.0, 0.0)
 
@@ -161,6 +165,7 @@ async def overview(visit: Visit) -> Parts:
 
 async def overview_page(visit: Visit) -> Response:
     """Show a server."""
+    seen = visit.source.snapshot
     query = {name: visit.query.text(name) for name in ("q", "sort", "page", "span")}
     live = address(f"/{visit.source.number}/live/overview", **query)
     return visit.page(
@@ -169,8 +174,8 @@ async def overview_page(visit: Visit) -> Response:
         parts=await overview(visit),
         live=live,
         query=query,
-        sorts=list(_SORTS),
         spans=SPANS,
+        more_stats=seen is not None and MORE_STATS in seen.words,
     )
 
 
@@ -215,7 +220,12 @@ async def tube(visit: Visit) -> Parts:
             "part_tube.html", tube=stats, rates=_rates_of(source, stats.name), next_jobs=next_jobs
         ),
         "graphs": _graphs(visit, graphs),
+        "times": visit.render("part_times.html", times=_times_of(source, stats.name)),
     }
+
+
+def _times_of(source: Source, tube: str) -> TubeTimes | None:
+    return source.snapshot.times.get(tube) if source.snapshot else None
 
 
 async def tube_page(visit: Visit) -> Response:
@@ -236,40 +246,49 @@ async def tube_page(visit: Visit) -> Response:
 # -- workers and leases -----------------------------------------------------------
 
 
-def _leases(tubes: list[str]) -> Callable[[Client], list[JobStats] | None]:
-    """List the jobs that are held; None where the server does not list jobs."""
+class _Holders(NamedTuple):
+    """Who holds what, and who is connected."""
 
-    def look(client: Client) -> list[JobStats] | None:
-        if LIST_JOBS not in client.capabilities():
-            return None
-        held: list[JobStats] = []
-        for name in tubes:
-            if len(held) < _MOST_LEASES:
-                held += client.list_jobs(name, "reserved", limit=_MOST_LEASES - len(held))
-        return sorted(held, key=lambda one: one.time_left)
+    leases: list[Lease]
+    clients: list[Connected]
 
-    return look
+
+def _holders(client: Client) -> _Holders | None:
+    """Ask who holds what; None where the server tells nobody, or not the dashboard."""
+    try:
+        return _Holders(client.list_leases(), client.list_clients())
+    except (NotOfferedError, ForbiddenError):
+        return None
 
 
 async def workers(visit: Visit) -> Parts:
     """Write who works on what, as far as the server tells."""
     source = visit.source
+    await source.first()
     seen = source.snapshot
     tubes = [one for one in seen.tubes.values() if visit.sees(one.name)] if seen else []
     worked = [one for one in tubes if one.current_watching or one.current_jobs_reserved]
-    leases: list[JobStats] | None = []
-    held = [one.name for one in tubes if one.current_jobs_reserved]
-    if not source.trouble:
-        leases = await asked(source, _leases(held))
+    may_know = visit.session.may_somewhere(HOLDERS)
+    told = await asked(source, _holders) if may_know and not source.trouble else None
+    leases = [one for one in told.leases if visit.sees(one.tube)] if told else []
+    leases.sort(key=lambda one: one.time_left)
     rows: Rows = {
         one.name: visit.render("row_worked.html", tube=one, source=source)
         for one in worked[:_TUBES_ON_A_PAGE]
     }
     return {
         "status": _status(visit),
-        "crew": visit.render("part_crew.html", source=source, tubes=worked),
+        "crew": visit.render("part_crew.html", source=source),
         "worked": rows,
-        "leases": visit.render("part_leases.html", source=source, leases=leases, held=held),
+        "leases": visit.render(
+            "part_leases.html",
+            source=source,
+            told=told,
+            leases=leases[:_MOST_LEASES],
+            clients=[one for one in told.clients if one.worker][:_MOST_LEASES] if told else [],
+            held=[one.name for one in tubes if one.current_jobs_reserved],
+            may_know=may_know,
+        ),
     }
 
 

@@ -47,8 +47,9 @@ def address(path: str, **query: object) -> str:
     return f"{path}?{urlencode(told, doseq=True)}" if told else path
 
 
-_templates.globals.update(address=address, graph=graph, needs=access)
+_templates.globals.update(address=address, bars_of=graph.bars_of, graph=graph, needs=access)
 _templates.filters.update(
+    brief=words.brief,
     number=words.number,
     count=words.count,
     rate=words.rate,

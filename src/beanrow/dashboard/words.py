@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-__all__ = ["count", "number", "rate", "seconds", "size", "when"]
+__all__ = ["brief", "count", "number", "rate", "seconds", "size", "when"]
 
 _THIN = "\N{NARROW NO-BREAK SPACE}"
 
@@ -46,6 +46,15 @@ def seconds(value: float) -> str:
     if hours < 48:
         return f"{hours} h {minutes % 60} min"
     return f"{number(days)} d {hours % 24} h"
+
+
+def brief(value: float) -> str:
+    """Write a duration that may be short: ``0.4 ms``, ``12 ms``, ``3.1 s``, ``5 min``."""
+    if value < 0.01:
+        return f"{value * 1000:.1f} ms"
+    if value < 1:
+        return f"{value * 1000:.0f} ms"
+    return f"{value:.1f} s" if value < 100 else seconds(value)
 
 
 def when(at: float) -> str:
