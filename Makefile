@@ -27,7 +27,7 @@ demo: $(VENV)/.demo-installed ## see it work: 2,000 pages fetched by 4 workers (
 
 test: lint types pytest ## lint, mypy --strict and the tests, under 5 minutes
 
-test-long: $(VENV)/.test-installed $(VENV)/.release-installed try-install-daemon ## the tests that take minutes: long loops and histories
+test-long: $(VENV)/.test-installed $(VENV)/.release-installed try-install-daemon try-install-browser ## the tests that take minutes: long loops and histories
 	$(PY) -m pytest -m long --timeout 1800
 
 bench: $(VENV)/.bench-installed install-daemon install-compiler ## client and server side by side with others
@@ -73,6 +73,10 @@ install-daemon: ## the real beanstalkd, by apt when root
 .PHONY: try-install-daemon
 try-install-daemon:
 	@tools/apt_install.sh beanstalkd beanstalkd || true
+
+.PHONY: try-install-browser
+try-install-browser: # for the tests of the dashboard
+	@tools/apt_install.sh chromium chromium fonts-dejavu-core || true
 
 .PHONY: install-compiler
 install-compiler: # for the load generator of the benchmarks

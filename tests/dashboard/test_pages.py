@@ -100,10 +100,10 @@ def test_jobs_are_listed_filtered_and_cut_into_pages(dash: Dash, client: Client,
     after = re.search(r'rel="next" href="([^"]*)"', page)
     assert after is not None
     assert listed(dash.page(after[1].replace("&amp;", "&")))[:10] == ids[50:]
-    assert listed(dash.page("/1/jobs", name=tube, match="job 1.")) == ids[10:20]
+    assert listed(dash.page("/1/jobs", name=tube, match="job 1")) == [ids[1], *ids[10:20]]
     assert len(listed(dash.page("/1/jobs", name=tube, state="delayed"))) == 1
     assert listed(dash.page("/1/jobs", name=tube, older=1000)) == []
-    assert dash.get("/1/jobs", name=tube, match="(").status_code == 400
+    assert listed(dash.page("/1/jobs", name=tube, match="(")) == []
 
 
 def listed(page: str) -> list[int]:
@@ -190,7 +190,7 @@ def test_dead_letters_tell_their_errors(dash: Dash, client: Client, tube: str) -
 
 
 @pytest.mark.parametrize(
-    "strange", [b"{}", b'{"error": 1}', b'{"error": {"type": [], "text": {}}}']
+    "strange", [b"[" * 60_000, b"{}", b'{"error": 1}', b'{"error": {"type": [], "text": {}}}']
 )
 def test_what_is_almost_a_letter_is_a_body(
     dash: Dash, client: Client, tube: str, strange: bytes

@@ -194,7 +194,7 @@ async def change_jobs(visit: Visit, form: Form) -> Response:
     action = _chosen_action(_JOB_ACTIONS, form)
     visit.need(name, action.needs)
     plan = action.plan(_Order(visit, form, name, lambda client: _chosen(client, name, ids, wanted)))
-    what = f"{plan.what} {_told(ids, wanted)} of tube {name}"
+    what = f"{plan.what} {_told(ids, wanted, form.text('match'))} of tube {name}"
     change = await _carried_out(visit, plan._replace(what=what))
     came_from = form.text("from")
     if came_from == "job" and form.text("action") == "kick":
@@ -205,10 +205,9 @@ async def change_jobs(visit: Visit, form: Form) -> Response:
     return await _back(visit, change, "jobs", name=name, **kept)
 
 
-def _told(ids: list[int], wanted: Selection | None) -> str:
+def _told(ids: list[int], wanted: Selection | None, match: str) -> str:
     if wanted is None:
         return f"job {ids[0]}" if len(ids) == 1 else count(len(ids))
-    match = wanted.match and wanted.match.pattern.decode(errors="replace")
     asked_for = {
         "state": "".join(wanted.states),
         "older than": wanted.older,

@@ -76,7 +76,7 @@ class Desk:
         self.log = log
         self.audit = Audit(settings.audit, log)
         self.access = Access(settings.rights, self.audit)
-        self.changes = Changes(settings.undo, self.audit)
+        self.changes = Changes(settings.undo, self.audit, log)
         self.sources: list[Source] = []
         self.closing = asyncio.Event()
         self.streams = 0

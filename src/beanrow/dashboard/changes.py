@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
@@ -31,10 +32,12 @@ from beanrow.jobs.search import Found, NothingThereError
 from beanrow.jobs.store import store, store_one
 from beanrow.protocol.stats import JobStats
 from beanrow.server.audit import Audit
+from beanrow.server.log import Log
 
 __all__ = ["Change", "Changes", "Work"]
 
 _MOST = 200
+_MOST_AT_ONCE = 4
 _AT_ONCE = 100
 _MOST_SECONDS_WAITED = 2.0
 
@@ -89,6 +92,12 @@ class Change:
         self.done += jobs
         if self.stopping:
             raise BeanstalkError("the dashboard was ended under it")
+
+    def fail(self, error: Exception) -> None:
+        """Take note of what ended it before its time."""
+        self.failed = True
+        before = [f"before that: {count(self.done)}"] if self.done else []
+        self.told = "; ".join([str(error), *getattr(error, "__notes__", ()), *before])
 
     def end(self) -> None:
         """Take note that nothing more comes."""
@@ -162,7 +171,9 @@ Work = Callable[[Client, Change], str]
 class Changes:
     """The changes of all servers, the newest last; ``directory`` keeps the undo files."""
 
-    def __init__(self, directory: Path | None, audit: Audit) -> None:
+    def __init__(self, directory: Path | None, audit: Audit, log: Log) -> None:
+        self._log = log
+        self._threads = ThreadPoolExecutor(_MOST_AT_ONCE, "change")  # so that pages need not wait
         self._temporary = None
         if directory is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="beanrow-undo-")
@@ -206,12 +217,13 @@ class Changes:
                 return work(client, change)
 
         try:
-            change.told = await asyncio.to_thread(in_thread)
+            loop = asyncio.get_running_loop()
+            change.told = await loop.run_in_executor(self._threads, in_thread)
         except (BeanstalkError, NothingThereError, OSError) as error:
-            change.failed = True
-            notes = getattr(error, "__notes__", ())
-            before = f"; before that: {count(change.done)}" if change.done else ""
-            change.told = "; ".join([str(error), *notes]) + before
+            change.fail(error)
+        except Exception as error:  # noqa: BLE001  # a fault of ours: whoever asked must be told too
+            self._log.tell_fault(f"change {change.number} failed: {change.what}")
+            change.fail(error)
         finally:
             change.end()
             self._tell("failed" if change.failed else "changed", change, peer, told=change.told)
@@ -240,6 +252,7 @@ class Changes:
             change.stopping = True
         if self._tasks:
             await asyncio.wait(self._tasks)
+        self._threads.shutdown()
         if self._temporary is not None:
             self._temporary.cleanup()
 

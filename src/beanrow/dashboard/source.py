@@ -2,7 +2,7 @@
 
 Laws:
 - All who watch share one look; a page asks the server nothing that the last look has told.
-- A server is looked at often only while somebody watches, and never for more than a third of the
+- A server is looked at often only while somebody watches, and never for more than half of the
   time, however many tubes it has.
 - While it does not answer, the last look stays, and it is told since when.
 """
@@ -25,10 +25,10 @@ __all__ = ["Source"]
 
 _AT_ONCE, _OFTEN, _SELDOM = 0.02, 0.5, 5.0
 """Seconds between two looks: for a page that is asked for, while one is watched, and else."""
-_SHARE = 3
+_SHARE = 2
 """How many times as long as a look takes the next one is away, at least."""
 _PATIENCE = 5.0
-_MOST_WAIT = 0.7
+_MOST_WAIT = 0.3
 """Seconds: for an answer of the server; and for a look that a page waits for, if there is one."""
 _FOR_RATES = 3.0
 """Seconds that a rate is taken over: over less, three jobs would be a storm."""

@@ -7,6 +7,7 @@ Laws:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode
@@ -20,13 +21,13 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from beanrow.dashboard import access, graph, words
 from beanrow.dashboard.access import SEE, Needs
 from beanrow.dashboard.source import Source
-from beanrow.jobs.selection import STATES, Selection, body_pattern
+from beanrow.jobs.selection import STATES, Selection
 from beanrow.version import __version__
 
 if TYPE_CHECKING:
     from beanrow.dashboard.app import Desk
 
-__all__ = ["Form", "Visit", "address"]
+__all__ = ["Form", "Visit", "address", "rendered"]
 
 _MOST_FORM = 16 * 1024 * 1024
 _MOST_FIELDS = 2000
@@ -57,6 +58,11 @@ _templates.filters.update(
     size=words.size,
     when=words.when,
 )
+
+
+def rendered(template: str, **values: Any) -> Markup:
+    """Write a template; what is not from the template is escaped in it."""
+    return Markup(_templates.get_template(template).render(values))  # noqa: S704
 
 
 class Form:
@@ -94,7 +100,8 @@ class Form:
             states=(state,) if state else (),
             older=self.number("older"),
             younger=self.number("younger"),
-            match=body_pattern(match) if match else None,
+            # Plain text: a pattern can be made to search for hours, and all pages would wait for it.
+            match=re.compile(re.escape(match.encode())) if match else None,
             offered=_ANY_STATE,
         )
 
@@ -164,9 +171,8 @@ class Visit:
     # -- answers ------------------------------------------------------------------
 
     def render(self, template: str, **values: Any) -> Markup:
-        """Write a part of a page; what is not from a template is escaped in it."""
-        text = _templates.get_template(template).render(visit=self, csrf=self._csrf, **values)
-        return Markup(text)  # noqa: S704
+        """Write a part of a page."""
+        return rendered(template, visit=self, csrf=self._csrf, **values)
 
     def _csrf(self) -> Markup:
         """Write the field that shows that a form is from a page of this session."""

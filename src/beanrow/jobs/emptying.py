@@ -12,11 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from beanrow.client.sync import Client
-from beanrow.jobs.paging import pages_of
+from beanrow.jobs.paging import is_listed, pages_of
 from beanrow.jobs.search import Found, ask, carry_out, next_jobs
 from beanrow.jobs.selection import STATES, Selection
 from beanrow.protocol import commands
-from beanrow.protocol.capabilities import LIST_JOBS
 
 __all__ = ["Gone", "emptied", "reserved", "watch_only"]
 
@@ -34,7 +33,7 @@ def emptied(client: Client, tube: str, keep: Keep) -> Iterator[Gone]:
     With our server they are listed. With others ready ones are reserved by the hundred, and all
     others cost two round trips each.
     """
-    if LIST_JOBS in client.capabilities():
+    if is_listed(client, tube):
         yield from _deleted(client, pages_of(client, tube, Selection(states=STATES)), keep)
         return
     stats = client.stats_tube(tube)

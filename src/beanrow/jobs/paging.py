@@ -19,12 +19,19 @@ from beanrow.protocol import commands
 from beanrow.protocol.capabilities import LIST_JOBS
 from beanrow.protocol.stats import JobStats
 
-__all__ = ["MOST_LOOKED_AT", "Page", "page_of", "pages_of"]
+__all__ = ["MOST_LOOKED_AT", "Page", "is_listed", "page_of", "pages_of"]
 
 MOST_LOOKED_AT = 20_000
 """Jobs or ids for one page: a third of a second with the original daemon."""
 _LISTED_AT_ONCE = 500
-_BODIES_AT_ONCE = 50
+_LONGEST_LISTED = 177
+"""Bytes of a tube's name that leave room for the rest of ``list-jobs`` on a line."""
+_BODIES_AT_ONCE = 100
+
+
+def is_listed(client: Client, tube: str) -> bool:
+    """Tell whether the server lists the jobs of this tube."""
+    return len(tube) <= _LONGEST_LISTED and LIST_JOBS in client.capabilities()
 
 
 class Page(NamedTuple):
@@ -47,7 +54,7 @@ def page_of(
 
     With our server and ``limit`` jobs on a page there may be none on the next.
     """
-    listed = LIST_JOBS in client.capabilities()
+    listed = is_listed(client, tube)
     windows = _listed(client, tube, wanted, after) if listed else _scanned(client, tube, after)
     found: list[Found] = []
     looked = 0
@@ -73,7 +80,9 @@ def pages_of(
     left = sum(getattr(stats, f"current_jobs_{state}") for state in wanted.meant_states)
     after: int | None = 0
     while after is not None and left > 0:
-        page = page_of(client, tube, wanted, after=after, limit=min(left, 200), bodies=bodies)
+        page = page_of(
+            client, tube, wanted, after=after, limit=min(left, _LISTED_AT_ONCE), bodies=bodies
+        )
         left -= len(page.jobs)
         after = page.after
         if page.jobs:
