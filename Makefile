@@ -16,7 +16,7 @@ PIP := $(PY) -m pip --disable-pip-version-check install -qq --no-compile
 
 # Two installs into one environment would run into each other under `make -j`.
 .NOTPARALLEL:
-.PHONY: help demo test test-long bench bench-worker simulate soak lint types pytest format dist release install-daemon clean
+.PHONY: help demo test test-long docs bench bench-worker simulate soak lint types pytest format hooks dist release install-daemon clean
 
 help: ## this text
 	@echo "Usage: make TARGET   (make and Python 3.11 or newer are all it needs)"
@@ -27,7 +27,8 @@ demo: $(VENV)/.demo-installed ## see it work: 2,000 pages fetched by 4 workers (
 
 test: lint types pytest ## lint, mypy --strict and the tests, under 5 minutes
 
-test-long: $(VENV)/.test-installed $(VENV)/.release-installed try-install-daemon try-install-browser ## the tests that take minutes: long loops and histories
+test-long: $(VENV)/.test-installed $(VENV)/.release-installed $(VENV)/.docs-installed try-install-daemon try-install-browser ## the tests that take minutes: long loops and histories
+	@$(MAKE) --no-print-directory install-php || true
 	$(PY) -m pytest -m long --timeout 1800
 
 bench: $(VENV)/.bench-installed install-daemon install-compiler ## client and server side by side with others
@@ -58,6 +59,12 @@ format: $(VENV)/.test-installed ## put the code into the one format
 	$(PY) -m ruff check --fix --quiet . || true
 	$(PY) -m ruff format .
 
+hooks: $(VENV)/.test-installed $(VENV)/.hooks-installed ## have git check before each commit what is fast to check
+	$(PY) -m pre_commit install
+
+docs: $(VENV)/.docs-installed ## the site of documentation, in site/
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet --strict && echo "site/index.html; with search: python3 -m http.server --directory site"
+
 dist: $(VENV)/.release-installed ## wheel and source archive, built twice and compared, SBOM and hashes, in dist/
 	@$(PY) tools/dist.py
 
@@ -68,6 +75,12 @@ release: ## the checklist of a release: what a machine can check, then what is l
 
 install-daemon: ## the real beanstalkd, by apt when root
 	@tools/apt_install.sh beanstalkd beanstalkd
+
+.PHONY: install-php
+install-php: # Laravel's queue and Symfony Messenger themselves, for the tests of their formats
+	@[ -e /usr/share/php/Symfony/Component/PropertyAccess/autoload.php ] || \
+		tools/apt_install.sh "PHP with Laravel's queue" php-cli php-xml php-illuminate-queue \
+		php-pda-pheanstalk php-symfony-beanstalkd-messenger php-symfony-serializer php-symfony-property-access
 
 # Without the daemon the tests still run; those that need it say that they were skipped, and why.
 .PHONY: try-install-daemon
@@ -83,7 +96,7 @@ install-compiler: # for the load generator of the benchmarks
 	@tools/apt_install.sh gcc gcc libc6-dev
 
 clean: ## remove what make made
-	rm -rf $(VENV) build dist bench/build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site bench/build .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.created:

@@ -10,37 +10,58 @@ Laws:
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
+from collections.abc import Iterator
 from types import FrameType
 from typing import NamedTuple, NoReturn
 
-from bench import client, contender, server
-from bench.goals import Verdict, summary
+from bench import client, generator, server
+from bench.goals import Section, Verdict, summary
 from bench.machine import BenchError, allow_many_files, cores, facts
 from bench.rows import OURS
+from bench.side_by_side import Terms
 
 
 class Plan(NamedTuple):
     """How much is measured. Seconds are of the timed part of one run."""
 
     part: str
+    rows: tuple[str, ...]
     rounds: int
     seconds: float
     quick: bool
+
+    @property
+    def long_rounds(self) -> int:
+        """Rounds of what takes a minute each."""
+        return 1 if self.quick else min(self.rounds, 3)
 
 
 def read_plan(arguments: list[str]) -> Plan:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.splitlines()[0])
     parser.add_argument("part", nargs="?", choices=["server", "client", "all"], default="all")
+    parser.add_argument(
+        "--rows",
+        type=_rows,
+        default=server.ROWS,
+        help=f"of the server's part, with commas between them (default: {','.join(server.ROWS)})",
+    )
     parser.add_argument("--rounds", type=_rounds, help="runs of each figure (default 5, quick 3)")
     parser.add_argument(
         "--seconds", type=_seconds, help="timed, of each run (default 0.8, quick 0.3)"
     )
-    parser.add_argument("--quick", action="store_true", help="fewer rows, in about two minutes")
+    parser.add_argument("--quick", action="store_true", help="fewer points and rounds")
     options = parser.parse_args(arguments)
     rounds, seconds = (3, 0.3) if options.quick else (5, 0.8)
-    return Plan(options.part, options.rounds or rounds, options.seconds or seconds, options.quick)
+    return Plan(
+        options.part,
+        options.rows,
+        options.rounds or rounds,
+        options.seconds or seconds,
+        options.quick,
+    )
 
 
 def run(plan: Plan) -> None:
@@ -48,9 +69,10 @@ def run(plan: Plan) -> None:
     client.require(*client.PACKAGES if plan.part != "server" else [OURS])
     _tell(["beanrow side by side", "", *facts(), _method(plan)])
     if plan.part != "client":
-        _tell(["", "", *_server_part(plan)])
+        _tell(["", "", *server.EXPLANATION.splitlines()])
+        _show(server.sections(_terms(plan), plan.rows, quick=plan.quick))
     if plan.part != "server":
-        _client_part(plan)
+        _show(client.sections(plan.rounds, plan.seconds, cores(), _progress, quick=plan.quick))
 
 
 def _method(plan: Plan) -> str:
@@ -60,19 +82,16 @@ def _method(plan: Plan) -> str:
     )
 
 
-def _server_part(plan: Plan) -> list[str]:
-    pair = (contender.daemon(), contender.beanrow())
-    points = server.QUICK_POINTS if plan.quick else server.POINTS
-    results = server.measure(pair, points, plan.rounds, plan.seconds, cores(), _progress)
-    return server.report(pair, results)
+def _terms(plan: Plan) -> Terms:
+    return Terms(generator.build(), plan.rounds, plan.long_rounds, plan.seconds, cores(), _progress)
 
 
-def _client_part(plan: Plan) -> None:
+def _show(sections: Iterator[Section]) -> None:
     verdicts: list[Verdict] = []
-    for section in client.sections(plan.rounds, plan.seconds, cores(), _progress, quick=plan.quick):
+    for section in sections:
         _tell(["", "", *section.lines])
         verdicts += section.verdicts
-    _tell(["", "", *summary(verdicts)])
+    _tell(["", "", *summary(verdicts), f"load {os.getloadavg()[0]:.2f} after the last run"])
 
 
 def _tell(lines: list[str]) -> None:
@@ -84,6 +103,16 @@ def _progress(text: str) -> None:
     """One changing line, for a terminal only; the report alone goes to stdout."""
     if sys.stderr.isatty():
         print(f"\r{text}\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def _rows(text: str) -> tuple[str, ...]:
+    rows = tuple(text.split(","))
+    unknown = [row for row in rows if row not in server.ROWS]
+    if unknown:
+        raise argparse.ArgumentTypeError(
+            f"no row {unknown[0]!r}; there are {','.join(server.ROWS)}"
+        )
+    return rows
 
 
 def _rounds(text: str) -> int:

@@ -12,6 +12,8 @@ from pathlib import Path
 from bench.machine import BenchError
 
 ROOT = Path(__file__).parents[1]
+BUILD = ROOT / "bench" / "build"
+"""What is made here and may go at any time."""
 END_SECONDS = 5.0
 
 

@@ -12,10 +12,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import IO, NamedTuple
 
-from bench.child import end, pin
+from bench.child import BUILD, end, pin
 from bench.machine import BenchError, find_program
 
 HOST = "127.0.0.1"
@@ -24,10 +25,14 @@ START_TRIES = 5
 
 
 class Contender(NamedTuple):
-    """A server by name; the port is added to its command."""
+    """A server by name; the port is added to its command.
+
+    One that ``keeps`` its jobs does so in a directory that is added too.
+    """
 
     name: str
     command: tuple[str, ...]
+    keeps: bool = False
 
 
 class Running(NamedTuple):
@@ -35,31 +40,45 @@ class Running(NamedTuple):
     port: int
 
 
-def daemon() -> Contender:
-    return Contender("beanstalkd", (find_program("beanstalkd"), "-l", HOST, "-p"))
+def daemon(*flags: str, keeps: bool = False) -> Contender:
+    command = ("beanstalkd", "-l", HOST, *flags, "-p")
+    return Contender("beanstalkd", command, keeps)
 
 
-def beanrow() -> Contender:
-    return Contender("beanrow", (sys.executable, "-m", "beanrow.server", "-l", HOST, "-p"))
+def beanrow(*flags: str, keeps: bool = False) -> Contender:
+    command = (sys.executable, "-m", "beanrow.server", "-l", HOST, *flags, "-p")
+    return Contender("beanrow", command, keeps)
 
 
 @contextlib.contextmanager
 def running(contender: Contender, core: int) -> Iterator[Running]:
     """A fresh server of that kind on that core, until the end of the block."""
-    with tempfile.TemporaryFile("w+") as output:
-        process, port = _start(contender, core, output)
+    with contextlib.ExitStack() as stack:
+        words = []
+        if contender.keeps:
+            words = ["-b", str(stack.enter_context(data_directory()))]
+        output = stack.enter_context(tempfile.TemporaryFile("w+"))
+        process, port = _start(contender, words, core, output)
         try:
             yield Running(process.pid, port)
         finally:
             end(process)
 
 
-def _start(contender: Contender, core: int, output: IO[str]) -> tuple[subprocess.Popen[str], int]:
+@contextlib.contextmanager
+def data_directory() -> Iterator[Path]:
+    """An empty directory on the disk of this repository: /tmp may be memory, where a sync is free."""
+    BUILD.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=BUILD, prefix="data-") as directory:
+        yield Path(directory)
+
+
+def _start(
+    contender: Contender, words: Sequence[str], core: int, output: IO[str]
+) -> tuple[subprocess.Popen[str], int]:
     for _ in range(START_TRIES):
-        port = _free_port()
-        process = subprocess.Popen(
-            [*contender.command, str(port)], stdout=output, stderr=output, text=True
-        )
+        port = free_port()
+        process = launch(contender, [str(port), *words], output)
         try:
             pin(process, core)
             if _wait_until_it_answers(process, port):
@@ -73,7 +92,15 @@ def _start(contender: Contender, core: int, output: IO[str]) -> tuple[subprocess
     raise BenchError(f"{contender.name} did not start ({' '.join(contender.command)}):\n{said}")
 
 
-def _free_port() -> int:
+def launch(contender: Contender, words: Sequence[str], output: IO[str]) -> subprocess.Popen[str]:
+    """Start it, with these words behind its command, the first of them its port."""
+    program, *flags = contender.command
+    return subprocess.Popen(
+        [find_program(program), *flags, *words], stdout=output, stderr=output, text=True
+    )
+
+
+def free_port() -> int:
     with socket.create_server((HOST, 0)) as listener:
         port: int = listener.getsockname()[1]
         return port

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
+from bench.goals import Verdict
+
 Run = TypeVar("Run")
+
+HEAD = f"{'':26}{'beanstalkd':>20}{'beanrow':>20}   {'ratio':<20}goal"
 
 
 class Ratio(NamedTuple):
@@ -32,3 +36,10 @@ def ratio(ours: Sequence[Run], theirs: Sequence[Run], figure: Callable[[Run], fl
     """Ours over theirs, run by run in the order of the rounds."""
     ratios = [figure(a) / figure(b) for a, b in zip(ours, theirs, strict=True)]
     return Ratio(statistics.median(ratios), min(ratios), max(ratios))
+
+
+def row(what: str, figures: Iterable[str], ratio: str, verdict: Verdict | None = None) -> str:
+    """A line under HEAD: a figure of each, how they compare, and what was expected."""
+    theirs, ours = figures
+    goal = "" if verdict is None else verdict.short
+    return f"{what:26}{theirs:>20}{ours:>20}   {ratio:<20}{goal}".rstrip()

@@ -6,16 +6,40 @@ from typing import NamedTuple
 
 
 class Goal(NamedTuple):
-    """A bound that a figure is to keep to: at least so much, or at most."""
+    """A bound that a figure is to keep to: at least so much, or at most.
+
+    Beyond the ``floor``, where there is one, a figure may not fall even if it misses the bound.
+    """
 
     bound: float
     at_most: bool = False
+    floor: float | None = None
 
     def __str__(self) -> str:
-        return f"{'<=' if self.at_most else '>='} {self.bound:.2f}"
+        return f"{self._sign} {self.bound:.2f}"
+
+    @property
+    def _sign(self) -> str:
+        return "<=" if self.at_most else ">="
 
     def met_by(self, figure: float) -> bool:
-        return figure <= self.bound if self.at_most else figure >= self.bound
+        return _within(figure, self.bound, self.at_most)
+
+    def judge(self, figure: float) -> str:
+        """The goal in words, and how the figure stands to it."""
+        if self.floor is None:
+            return f"{self} {'met' if self.met_by(figure) else 'missed'}"
+        if self.met_by(figure):
+            outcome = "met"
+        elif _within(figure, self.floor, self.at_most):
+            outcome = "missed"
+        else:
+            outcome = "BELOW THE FLOOR"
+        return f"{self} (floor {self._sign} {self.floor:.2f}) {outcome}"
+
+
+def _within(figure: float, bound: float, at_most: bool) -> bool:
+    return figure <= bound if at_most else figure >= bound
 
 
 class Verdict(NamedTuple):
@@ -32,7 +56,7 @@ class Verdict(NamedTuple):
 
     @property
     def short(self) -> str:
-        return f"{self.goal} {'met' if self.met else 'missed'}"
+        return self.goal.judge(self.figure)
 
     @property
     def line(self) -> str:

@@ -15,6 +15,8 @@ import pytest
 
 from tests.servers import Daemon, OurServer, Server, find_daemon
 
+pytest_plugins = ["pytest_beanrow"]  # the checkout's own, whatever is installed
+
 DAEMON_FIXTURES = {"daemon", "fresh_daemon", "start_daemon"}
 
 

@@ -31,10 +31,22 @@ class Layer(NamedTuple):
 
 FACADE = "__init__"  # beanrow/__init__.py: the public names, which nothing inside imports
 LAYERS = {
-    FACADE: Layer(6, {"client", "protocol", "server", "worker"}),
+    "contrib": Layer(7, {"cli", "client", "jobs", "protocol", "worker"}),
+    FACADE: Layer(6, {"client", "protocol", "worker"}),
     "cli": Layer(
         6,
-        {"client", "dashboard", "jobs", "journal", "observe", "protocol", "server", "worker"},
+        {
+            "client",
+            "conform",
+            "dashboard",
+            "jobs",
+            "journal",
+            "observe",
+            "protocol",
+            "server",
+            "testing",
+            "worker",
+        },
     ),
     "dashboard": Layer(
         5,
@@ -43,7 +55,7 @@ LAYERS = {
             *("server.audit", "server.listeners", "server.log", "server.rights"),
         },
     ),
-    "pytest_plugin": Layer(5, {"client", "server", "worker"}, planned=True),
+    "testing": Layer(5, {"client", "engine", "protocol", "server", "worker"}),
     "cluster": Layer(4, {"engine.session", "protocol", "server.backend"}, planned=True),
     "server": Layer(3, {"engine", "journal", "protocol"}),
     "observe": Layer(
@@ -55,19 +67,23 @@ LAYERS = {
     "journal": Layer(2, {"engine", "protocol"}),
     "client": Layer(1, {"protocol"}),
     "engine": Layer(1, {"protocol"}),
+    "conform": Layer(0, set()),
     "protocol": Layer(0, set()),
 }
 SHARED = {"errors", "version"}  # importable by all, and they import nothing of beanrow
 PURE = {"protocol", "engine", *SHARED}
 # What pure code may import. Each line is safe as a whole: no socket, clock, thread, random source.
 PURE_IMPORTS = {
-    *("__future__", "abc", "bisect", "collections", "dataclasses", "enum", "functools"),
-    *("heapq", "itertools", "json", "math", "operator", "re", "struct", "types", "typing"),
+    *("__future__", "abc", "bisect", "collections", "dataclasses", "enum", "functools", "typing"),
+    *("array", "heapq", "itertools", "json", "math", "operator", "re", "struct", "types"),
     "datetime.timedelta",  # a duration; the rest of datetime can ask what time it is
     "sys.maxsize",  # a number; the rest of sys reaches the process and its files
 }
 PURE_FORBIDS_CALLS = {"__import__", "eval", "exec", "input", "open", "print"}
-NEEDS_EXTRAS = {"cli", "cluster", "dashboard", "observe", "pytest_plugin"}
+NEEDS_EXTRAS = {"cli", "cluster", "contrib", "dashboard", "observe"}
+
+
+AWAITED = {("cli", "dashboard"), ("cli", "observe")}  # arrows whose imports come with the dashboard
 
 
 class Import(NamedTuple):
@@ -180,6 +196,49 @@ def test_the_arrows_of_the_table_point_down() -> None:
 
 def test_the_picture_shows_the_table() -> None:
     assert read_picture(PICTURE.read_text()) == LAYERS
+
+
+def used(root: Path = SOURCE) -> dict[str, set[str]]:
+    """Give for each package what it imports of the others, down to the name."""
+    found: dict[str, set[str]] = {}
+    for path in root.rglob("*.py"):
+        package = path.relative_to(root).parts[0].removesuffix(".py")
+        targets = (inner_target(target) for _, target in imports(ast.parse(path.read_text())))
+        found.setdefault(package, set()).update(filter(None, targets))
+    return found
+
+
+def idle_arrows(layers: dict[str, Layer], root: Path = SOURCE) -> set[tuple[str, str]]:
+    """Find the arrows along which nothing is imported."""
+    imported = used(root)
+    return {
+        (name, arrow)
+        for name, layer in layers.items()
+        for arrow in layer.arrows
+        if not layer.planned
+        and not any(within(target, {arrow}) for target in imported.get(name, ()))
+    }
+
+
+def test_no_arrow_of_the_picture_is_idle() -> None:
+    """The picture would promise a dependency that nobody needs."""
+    assert idle_arrows(LAYERS) <= AWAITED
+
+
+def test_an_idle_arrow_is_caught(tmp_path: Path) -> None:
+    plant(tmp_path, "client/sync.py", "from beanrow.protocol import values")
+    layers = {"client": Layer(1, {"protocol", "engine"}), "cluster": Layer(4, {"x"}, planned=True)}
+    assert idle_arrows(layers, tmp_path) == {("client", "engine")}
+
+
+def test_the_page_tells_of_each_package_and_of_modules_that_are_there() -> None:
+    text = PICTURE.read_text().partition("## What each is")[2].partition("\n## ")[0]
+    told = dict(re.findall(r"^- \*\*`?(\w+)`?\*\*(.*?)(?=^- |^$)", text, re.MULTILINE | re.DOTALL))
+    assert set(told) == {name for name, layer in LAYERS.items() if not layer.planned}
+    for package, words in told.items():
+        modules = {path.stem for path in (SOURCE / package).glob("*")}
+        for name in re.findall(r"`([a-z_]+)`", words):
+            assert name in modules | {*LAYERS, "beanrow", "pytest_beanrow"}, f"{package}: {name}"
 
 
 def test_what_is_called_planned_is_not_there_yet() -> None:

@@ -71,10 +71,10 @@ class ReturnsToTheEnd(Engine):
 
     def _make_ready(self, job: Job, now: int) -> None:
         if job.reserves:
-            del self.jobs[job.id]
+            self.jobs.remove(job)
             job.id = self._next_id
             self._next_id += 1
-            self.jobs[job.id] = job
+            self.jobs.add(job)
         super()._make_ready(job, now)
 
 

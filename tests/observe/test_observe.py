@@ -17,15 +17,15 @@ from beanrow import App, Bury, Middleware, Release, Retry
 from beanrow.observe.opentelemetry import OpenTelemetryTraces, job_context
 from beanrow.observe.prometheus import PrometheusMetrics
 from beanrow.observe.sentry import SentryReports
-from tests.servers import OurServer
+from beanrow.testing import Beanstalk
 
 TUBE = "observed"
 
 
 @pytest.fixture
-def observed(our_server: OurServer) -> Iterator[App]:
+def observed(beanstalk: Beanstalk) -> Iterator[App]:
     """One task, and jobs that end in each way."""
-    app = App(our_server.address)
+    app = App(beanstalk.address)
 
     @app.task(tube=TUBE, retry=Retry(2, delay=0))
     def choose(how: str, n: int = 0) -> None:

@@ -35,7 +35,7 @@ def test_the_table_names_every_extra() -> None:
     assert set(table()) == set(PROJECT["optional-dependencies"])
 
 
-@pytest.mark.parametrize("extra", sorted(set(PROJECT["optional-dependencies"]) - {"all"}))
+@pytest.mark.parametrize("extra", sorted(PROJECT["optional-dependencies"]))
 def test_the_table_tells_what_an_extra_brings(extra: str) -> None:
     assert table()[extra] == brought(extra)
 

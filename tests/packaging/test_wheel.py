@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -20,6 +21,7 @@ import pytest
 
 from beanrow.version import __version__
 from tests.packaging.installed import ROOT, SECONDS, Installed
+from tools.dist import NOT_SOURCE
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
@@ -159,6 +161,15 @@ def test_the_source_archive_builds_the_same_wheel(dist: Path, wheel: Path, tmp_p
         check=True,
     )
     assert (tmp_path / "wheel" / wheel.name).read_bytes() == wheel.read_bytes()
+
+
+def test_a_clone_installs_as_the_readme_says(tmp_path: Path) -> None:
+    """With pip's own environment for the build, which has nothing but what we name there."""
+    shutil.copytree(ROOT, tmp_path / "clone", ignore=NOT_SOURCE)
+    home = Installed.make(tmp_path / "home", sys.executable)
+    home.pip("install", f"{tmp_path / 'clone'}[cli]")
+    assert home.run("beanrow", "--version") == f"beanrow {__version__}\n"
+    assert {file for file in SHARED if (home.path / file).is_file()} == SHARED
 
 
 def test_every_public_type_is_complete(wheel: Path, tmp_path: Path) -> None:

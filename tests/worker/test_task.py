@@ -27,8 +27,9 @@ from beanrow import (
     current_job,
     provided,
 )
+from beanrow.testing import Beanstalk
 from tests.client.scripted import ScriptedServer
-from tests.servers import Daemon, OurServer, Server
+from tests.servers import Daemon, Server
 
 
 @pytest.fixture
@@ -273,8 +274,8 @@ def test_a_unique_job_is_refused_where_the_server_cannot_keep_it(daemon: Daemon,
     app.close()
 
 
-def test_a_unique_job_is_put_once(our_server: OurServer, tube: str) -> None:
-    app = App(our_server.address)
+def test_a_unique_job_is_put_once(beanstalk: Beanstalk, tube: str) -> None:
+    app = App(beanstalk.address)
 
     @app.task(tube=tube)
     def send(n: int) -> None: ...
@@ -282,11 +283,12 @@ def test_a_unique_job_is_put_once(our_server: OurServer, tube: str) -> None:
     unique = send.options(unique="key-1", lifetime=60)
     first = unique.put(1)
     assert unique.put(2) == first
-    with Client(our_server.address) as client:
-        job = client.reserve_job(first)
-        assert json.loads(job.body) == {"n": 1}
-        client.delete(job)
+    assert beanstalk.assert_put(tube, count=1).json == {"n": 1}
+    beanstalk.client().delete(first)
+    beanstalk.clock.advance(59)
     assert unique.put(3) == first, "the key outlives its job by what is left of the lifetime"
+    beanstalk.clock.advance(1)
+    assert unique.put(3) > first
     assert send.options(unique="key-2").put(4) != first
     with pytest.raises(BadValueError, match="unique key"):
         unique.put_many([(1,)])

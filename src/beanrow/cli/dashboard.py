@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from beanrow.cli.options import checked, servers_option
+from beanrow.cli.options import checked, shared_servers
 from beanrow.client.address import Address
 from beanrow.errors import BadValueError
 from beanrow.server.listeners import Place, read_place
@@ -49,7 +49,7 @@ Examples:
 )
 @click.option("--tls-cert", type=_FILE, help="Serve inside TLS with this certificate.")
 @click.option("--tls-key", type=_FILE, help="Its key. Default: in --tls-cert.")
-@servers_option
+@shared_servers
 def dashboard(
     listen: Place,
     rights: Path | None,

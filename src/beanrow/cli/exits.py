@@ -27,7 +27,8 @@ Exit codes:
   5    the output could not be written (closed pipe, full disk)
   6    a journal is damaged, in use, or none
   130  Ctrl-C
-'serve' ends with 0 when it is told to stop, and with 1 when it cannot start.
+'serve' ends with 0 when it is told to stop, and with 1 when it cannot start;
+'conform' with 1 when something differs.
 """
 
 

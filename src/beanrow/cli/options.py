@@ -37,9 +37,9 @@ __all__ = [
     "connected",
     "period",
     "server_option",
-    "servers_option",
     "shared_options",
     "shared_options_of_servers",
+    "shared_servers",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -98,8 +98,8 @@ def shared_options(verb: F) -> F:
     return server_option(_AS_JSON(verb))
 
 
-def servers_option(verb: F) -> F:
-    """Give a verb --server, more than once, as ``servers: tuple[Address, ...]``."""
+def shared_servers(verb: F) -> F:
+    """Give a verb --server, more than once, as ``servers``."""
     servers = click.option(
         "--server",
         "servers",
@@ -113,7 +113,7 @@ def servers_option(verb: F) -> F:
 
 def shared_options_of_servers(verb: F) -> F:
     """Give a verb --server, more than once, as ``servers``, and --json, as ``as_json: bool``."""
-    return servers_option(_AS_JSON(verb))
+    return shared_servers(_AS_JSON(verb))
 
 
 def _chosen_server(

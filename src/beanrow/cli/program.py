@@ -7,12 +7,14 @@ import os
 import click
 
 from beanrow.cli.bench import bench
+from beanrow.cli.conform import conform
 from beanrow.cli.copy import copy
 from beanrow.cli.dashboard import dashboard
 from beanrow.cli.delete import delete, truncate
 from beanrow.cli.dump import dump, restore
 from beanrow.cli.edit import edit
 from beanrow.cli.exits import CODES, Exit, exit_code, one_line
+from beanrow.cli.exporter import exporter
 from beanrow.cli.hold import bury, release, touch
 from beanrow.cli.journal import journal
 from beanrow.cli.kick import kick
@@ -71,7 +73,7 @@ _VERBS = (
     *(kick, bury, release, touch, delete, truncate, move, copy, edit),
     *(dump, restore, migrate),
     *(pause, resume),
-    *(serve, work, journal, dashboard, bench),
+    *(serve, work, journal, dashboard, exporter, bench, conform),
     *(completion, man),
 )
 for _verb in _VERBS:

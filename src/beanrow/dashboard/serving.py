@@ -42,9 +42,14 @@ class LiveServer(uvicorn.Server):
         self._desk = desk
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to end."""
+        """Begin to end; the second time without waiting for anybody.
+
+        Unlike its parent's this does not raise the signal again at the end: to be told to stop and
+        to have stopped is no failure.
+        """
         self._desk.closing.set()
-        super().handle_exit(sig, frame)
+        self.force_exit = self.should_exit
+        self.should_exit = True
 
 
 def serve(settings: Settings, listen: Place, certificate: Certificate | None = None) -> None:

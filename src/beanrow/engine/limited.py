@@ -10,7 +10,7 @@ Laws:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from sys import maxsize
 from typing import NamedTuple
 
@@ -99,7 +99,7 @@ class LimitedRecordingEngine(LimitedEngine, RecordingEngine):
 
     def restore(
         self,
-        jobs: dict[int, Job],
+        jobs: Mapping[int, Job],
         tubes: dict[str, TubeRecord],
         next_id: int,
         keys: Iterable[Key],

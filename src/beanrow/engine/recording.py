@@ -12,7 +12,7 @@ Laws:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from beanrow.engine.counters import HostFacts
 from beanrow.engine.engine import Engine
@@ -195,7 +195,7 @@ class RecordingEngine(Engine):
 
     def restore(
         self,
-        jobs: dict[int, Job],
+        jobs: Mapping[int, Job],
         tubes: dict[str, TubeRecord],
         next_id: int,
         keys: Iterable[Key],
@@ -203,14 +203,14 @@ class RecordingEngine(Engine):
     ) -> None:
         """Fill an engine that is still empty with what was remembered.
 
-        ``jobs`` becomes its own; until here the tube of each may be anything with its name. Who held one is gone, so it is ready. A tube without jobs is gone too, unless
-        it is paused. A clock that was set back makes no job older than it is young, and no
+        The tube of a job may be anything with its name. Who held one is gone, so it is ready. A
+        tube without jobs is gone too, unless it is paused. A clock that was set back makes no job older than it is young, and no
         delay or pause longer than it was. What is due since is so at the next ``tick``.
         """
         delayed, buried = [], []
-        self.jobs = jobs
         for job_id in sorted(jobs):
             job = jobs[job_id]
+            self.jobs.add(job)
             name = job.tube.name
             job.tube = tube = self.tubes.get(name) or self._tube(name)
             self.size += len(job.body) + len(name)

@@ -25,7 +25,7 @@ NEVER = maxsize
 """Later than any time."""
 SECOND = 1_000_000_000
 """A second in the engine's time."""
-_STALE_ALLOWED = 1024
+_STALE_ALLOWED = 64
 
 
 class Timers:
@@ -56,7 +56,10 @@ class Timers:
             return
         subject.alarm = NEVER
         self._stale += 1
-        if self._stale > _STALE_ALLOWED and 2 * self._stale > len(self._heap):
+        if self._stale == len(self._heap):  # each would keep a session that is gone
+            self._heap.clear()
+            self._stale = 0
+        elif self._stale > _STALE_ALLOWED and 2 * self._stale > len(self._heap):
             live = {entry[2]: entry for entry in self._heap if entry[2].alarm == entry[0]}
             self._heap[:] = live.values()
             heapify(self._heap)

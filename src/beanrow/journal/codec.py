@@ -148,7 +148,8 @@ def state_record(job: Job) -> bytes:
 
 
 def _counts(job: Job) -> tuple[int, ...]:
-    counts = (job.reserves, job.timeouts, job.releases, job.buries, job.kicks)
+    rare = job.rarities
+    counts = (job.reserves, rare.timeouts, rare.releases, rare.buries, rare.kicks)
     # A job is reserved four billion times only by a worker that releases it at once, for days.
     return counts if job.reserves < MAX_UINT32 else tuple(min(n, MAX_UINT32) for n in counts)
 

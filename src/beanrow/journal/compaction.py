@@ -125,7 +125,7 @@ class Compaction:
         return self.has_room(0)
 
     def _live_sizes_in(self, segment: Segment) -> list[int]:
-        find = self._engine.jobs.get
+        find = self._engine.jobs.find
         jobs = [job for job in map(find, segment.jobs) if job and job.file == segment.number]
         sizes = [JOB_SIZE + len(job.tube.name) + len(job.body) for job in jobs]
         keys = filter(self._engine.keys.holds, segment.keys)
@@ -145,7 +145,7 @@ class Compaction:
 
     def _move_jobs(self, segment: Segment, left: int) -> int | None:
         """Give what is left of the step; None if there is no room for a large job."""
-        writer, find = self._writer, self._engine.jobs.get
+        writer, find = self._writer, self._engine.jobs.find
         ids, done, of_job = segment.jobs, self._jobs_done, self._engine.keys.of_job
         while left > 0 and done < len(ids):
             job = find(ids[done])

@@ -116,7 +116,7 @@ class Journal:
         writer.begin(*self._space.take_first(self._size_of(unsure)))
         keys = {key.job_id: key for key in filter(self._engine.keys.holds, unsure.keys)}
         for job_id in sorted(unsure.jobs):
-            job = self._engine.jobs.get(job_id)
+            job = self._engine.jobs.find(job_id)
             if job is None:
                 writer.add(delete_record(job_id, ""))
                 continue
@@ -140,7 +140,7 @@ class Journal:
 
     def _size_of(self, unsure: Unsure) -> int:
         """Bytes that must be written anew, at most."""
-        jobs = filter(None, map(self._engine.jobs.get, unsure.jobs))
+        jobs = filter(None, map(self._engine.jobs.find, unsure.jobs))
         bodies = sum(len(job.body) + len(job.tube.name) for job in jobs)
         records = len(unsure.jobs) + len(unsure.tubes) + len(unsure.keys) + len(self._engine.tubes)
         return bodies + records * _LONGEST_RECORD
@@ -212,7 +212,7 @@ class Journal:
         """Write the jobs, and add the tubes that have no record yet."""
         first_id, next_id, jobs, _, new_keys, _ = changes
         keys = {key.job_id: key for key in filter(self._engine.keys.holds, new_keys)}
-        find, known, writer = self._engine.jobs.get, self._known, self._writer
+        find, known, writer = self._engine.jobs.find, self._known, self._writer
         add = writer.add
         for job_id in range(first_id, next_id):
             job, key = find(job_id), keys.get(job_id) if keys else None
@@ -271,7 +271,7 @@ class Journal:
 
     def _fail(self, error: OSError, now: int) -> None:
         """Give the segment up, and see that all is written again that was not synced."""
-        segment, find = self._writer.segment, self._engine.jobs.get
+        segment, find = self._writer.segment, self._engine.jobs.find
         for job in filter(None, map(find, segment.jobs[segment.synced_jobs :])):
             # It was moved from the oldest one, or it is new: then it is written anew.
             job.file = self._space.segments[0].number

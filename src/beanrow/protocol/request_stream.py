@@ -9,6 +9,7 @@ Laws:
 
 from __future__ import annotations
 
+from array import array
 from typing import Any
 
 from beanrow.protocol.capabilities import CAPABILITIES
@@ -45,8 +46,34 @@ _REPEATING = frozenset({PutLine, Reserve, ReserveWithTimeout, Use, Watch, Ignore
 _MOST_KNOWN_LINES = 4096
 _known_lines: dict[bytes, Parsed] = {}
 # Looking a repeated line up costs 40 ns, parsing it anew 400 to 1,000.
+_PLACES, _OFTEN = 256, 3
+_seen = array("q", bytes(8 * _PLACES))
+"""Hashes of the lines that came last, one for each place, and how often they did in a row."""
+_times = bytearray(_PLACES)
 _SMALL = 1024
 """Pieces of a body below this are gathered: an object for each would weigh 40 times its bytes."""
+
+
+def _note(line: bytes, parsed: Parsed) -> None:
+    """Remember a line that comes again and again, with few others in between.
+
+    So lines that are all different, as with priorities by chance, do not push those out that
+    repeat; nor is each kept for a while, an object that holds a whole arena of memory which its
+    neighbours have left.
+    """
+    number = hash(line)
+    place = number % _PLACES
+    if _seen[place] != number:
+        _seen[place] = number
+        _times[place] = 1
+        return
+    _times[place] += 1
+    if _times[place] < _OFTEN:
+        return
+    _times[place] = 0
+    if len(_known_lines) >= _MOST_KNOWN_LINES:
+        _known_lines.clear()
+    _known_lines[line] = parsed
 
 
 class RequestStream:
@@ -122,9 +149,13 @@ class RequestStream:
         line = buffer[start:end]
         parsed = _known_lines.get(line)
         if parsed is None:
-            parsed = parse_usual_line(line) or self._parse(line)
+            parsed = parse_usual_line(line)
             if parsed is None:
-                return self._unusual_line()
+                parsed = self._parse(line)
+                if parsed is None:
+                    return self._unusual_line()
+            elif parsed.__class__ is PutLine:
+                _note(line, parsed)
         if not isinstance(parsed, PutLine):
             self._start = end + 2
             return parsed
@@ -150,9 +181,7 @@ class RequestStream:
                 return extended
         parsed = parse_line(line)
         if parsed.__class__ in _REPEATING:
-            if len(_known_lines) >= _MOST_KNOWN_LINES:
-                _known_lines.clear()
-            _known_lines[line] = parsed
+            _note(line, parsed)
         elif isinstance(parsed, Capabilities):
             self._words |= CAPABILITIES.intersection(parsed.words)
         return parsed

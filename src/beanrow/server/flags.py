@@ -18,6 +18,7 @@ __all__ = [
     "add_limits",
     "add_operations",
     "count",
+    "place",
     "read_data",
     "read_limits",
 ]
@@ -36,11 +37,12 @@ def count(text: str) -> int:
 count.__name__ = "number"  # argparse names the type in its errors
 
 
-def _place(text: str) -> Place:
+def place(text: str) -> Place:
+    """Read where to listen."""
     return read_place(text)
 
 
-_place.__name__ = "[ADDR:]PORT"
+place.__name__ = "[ADDR:]PORT"
 
 
 def _milliseconds(text: str) -> int:
@@ -151,7 +153,7 @@ def add_access(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--tls",
         metavar="[ADDR:]PORT",
-        type=_place,
+        type=place,
         help="serve the queue inside TLS there as well (default address 127.0.0.1)",
     )
     group.add_argument("--tls-cert", metavar="FILE", type=Path, help="the server's certificate")
@@ -172,7 +174,7 @@ def add_operations(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--http",
         metavar="[ADDR:]PORT",
-        type=_place,
+        type=place,
         help="answer /live, /ready, /health and /metrics (Prometheus) there, without "
         "encryption or rights (default address 127.0.0.1)",
     )

@@ -128,7 +128,10 @@ class Guard:
             return (request.tube,)
         if where == "named or used":
             return (request.tube or session.used.name,)
-        job = self._engine.jobs.get(request.id)
+        if where == "session":
+            resumed = self._engine.tokens.find(request.token)
+            return () if resumed is None else {job.tube.name for job in resumed.held.values()}
+        job = self._engine.jobs.find(request.id)
         return () if job is None else (job.tube.name,)
 
     def _auth(self, session: Session, request: requests.Request) -> bytes:
@@ -170,6 +173,7 @@ class Guard:
         self._tell("dismissed", reason="its rights have changed")
         link: Link | None = self._session.owner if self._session else None  # type: ignore[assignment]
         if link is not None:
+            self._engine.end_grace(link.session)
             link.close()
 
 

@@ -1,7 +1,7 @@
 """Health and metrics over HTTP, answered by the server's own loop.
 
 Laws:
-- It only reads: GET of a few paths, and nothing of a request is carried out.
+- Health only reads: GET of a few paths, and nothing of a request is carried out.
 - The queue goes first: an answer is made and sent a share at a time, between the turns of
   the loop, so ten thousand tubes make no pause; a few scrapers are served at once, not more.
 - Whoever has not asked and taken the answer within 10 s is closed.
@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from beanrow.server.link import IN, OUT
 from beanrow.server.loop import Loop
 
-__all__ = ["Http"]
+__all__ = ["JSON", "Health", "Http", "whole"]
 
 _MOST_PEERS = 16
 _MOST_HEAD = 8192
@@ -25,15 +25,20 @@ _MOST_HEAD = 8192
 _PATIENCE = 10_000_000_000
 _REQUEST_LINE = re.compile(rb"([A-Z]+) ([^ ?]*)(?:\?[^ ]*)? HTTP/1\.[01]\r\n")
 _TEXT = "text/plain; charset=utf-8"
+JSON = "application/json"
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Http:
-    """Answers on a listener of ``loop``; ``metrics`` gives the text for Prometheus in shares."""
+    """Speaks HTTP on a listener of ``loop``.
 
-    def __init__(self, loop: Loop, metrics: Callable[[], Iterator[bytes]]) -> None:
+    ``answer`` takes the head of a request, its lines and the empty one, and gives the answer in
+    shares.
+    """
+
+    def __init__(self, loop: Loop, answer: Callable[[bytes], Iterator[bytes]]) -> None:
         self.loop = loop
-        self._metrics = metrics
+        self.answer: Callable[[bytes], Iterator[bytes]] = answer
         self.peers: int = 0
 
     def admit(self, sock: socket.socket, _address: str) -> None:
@@ -46,27 +51,35 @@ class Http:
         self.loop.meet(peer, peer.ready)
         self.loop.call_at(self.loop.now + _PATIENCE, peer.close)
 
+
+class Health:
+    """Answers how the server of ``loop`` is; ``metrics`` gives the text for Prometheus in shares."""
+
+    def __init__(self, loop: Loop, metrics: Callable[[], Iterator[bytes]]) -> None:
+        self._loop = loop
+        self._metrics = metrics
+
     def answer(self, head: bytes) -> Iterator[bytes]:
         """Give the answer to a request in shares."""
         match = _REQUEST_LINE.match(head)
         if match is None:
-            return _whole(400, "Bad Request", "this is no HTTP request")
+            return whole(400, "Bad Request", "this is no HTTP request")
         if match[1] != b"GET":
-            return _whole(405, "Method Not Allowed", "only GET")
-        draining = self.loop.engine.draining
+            return whole(405, "Method Not Allowed", "only GET")
+        draining = self._loop.engine.draining
         match match[2]:
             case b"/live":
-                return _whole(200, "OK", "live")
+                return whole(200, "OK", "live")
             case b"/ready" if draining:
-                return _whole(503, "Service Unavailable", "draining")
+                return whole(503, "Service Unavailable", "draining")
             case b"/ready":
-                return _whole(200, "OK", "ready")
+                return whole(200, "OK", "ready")
             case b"/health":
                 state = {"live": True, "ready": not draining, "draining": draining}
-                return _whole(200, "OK", json.dumps(state), "application/json")
+                return whole(200, "OK", json.dumps(state), JSON)
             case b"/metrics":
                 return self._stream_metrics()
-        return _whole(404, "Not Found", "there are /live, /ready, /health and /metrics")
+        return whole(404, "Not Found", "there are /live, /ready, /health and /metrics")
 
     def _stream_metrics(self) -> Iterator[bytes]:
         yield _head(200, "OK", _METRICS)
@@ -81,7 +94,8 @@ def _head(status: int, reason: str, kind: str) -> bytes:
     ).encode()
 
 
-def _whole(status: int, reason: str, text: str, kind: str = _TEXT) -> Iterator[bytes]:
+def whole(status: int, reason: str, text: str, kind: str = _TEXT) -> Iterator[bytes]:
+    """Give an answer that is one share."""
     yield _head(status, reason, kind) + text.encode() + b"\n"
 
 

@@ -15,6 +15,7 @@ Laws:
 from __future__ import annotations
 
 import errno
+import gc
 import select
 import socket
 import time
@@ -41,6 +42,9 @@ _FAREWELL = 5_000_000_000
 """Nanoseconds that the end waits for peers to take what is half sent, while some do."""
 _STANDSTILL = 1.0
 """Seconds that it waits while none does."""
+_AFTERWARDS = 1_000_000_000
+"""Nanoseconds between the leaving of many jobs and that of what they were served with."""
+_FEW_JOBS = 10_000
 _RETRY = 1.0
 """Seconds until the next try to accept where only others can free what is used up."""
 _DISK_RETRY = 0.1
@@ -241,6 +245,17 @@ class Loop:
             self._say_all()
         if self._journal is not None:
             self._journal.tidy(self.now)
+        if self.engine.jobs.have_emptied():
+            self.call_at(self.now + _AFTERWARDS, self._give_back_memory)
+
+    def _give_back_memory(self) -> None:
+        """Collect, now that there is little to walk.
+
+        Python keeps some hundred freed objects at hand, and each of them keeps a megabyte that its
+        neighbours have left. A collection lets go of them.
+        """
+        if len(self.engine.jobs) <= _FEW_JOBS:
+            gc.collect()
 
     def _is_kept(self, journal: Journal) -> bool:
         """Wait until the journal has what was done; False if we are to stop before that."""

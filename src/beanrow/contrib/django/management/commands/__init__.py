@@ -1,0 +1,1 @@
+"""Django finds commands by the names of the modules here."""
