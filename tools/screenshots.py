@@ -11,6 +11,7 @@ import random
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -24,6 +25,8 @@ PICTURES = Path(__file__).parents[1] / "docs" / "dashboard"
 SECONDS = 75
 """How long the queue is worked on before the pictures."""
 WIDE: ViewportSize = {"width": 1000, "height": 640}
+LOW: ViewportSize = {"width": 1000, "height": 445}
+"""Ends above the traceback, which names files of whoever takes the pictures."""
 PHONE: ViewportSize = {"width": 390, "height": 700}
 PAGES = (
     ("servers", "", WIDE),
@@ -32,6 +35,7 @@ PAGES = (
     ("tube", "1/tube?name=emails", WIDE),
     ("jobs", "1/jobs?name=reports", WIDE),
     ("job", "1/job/1", WIDE),
+    ("letter", "1/failed?name=emails-dead", LOW),
     ("failed", "1/failed?name=emails-dead", WIDE),
     ("workers", "1/workers", WIDE),
     ("changes", "1/changes", WIDE),
@@ -69,14 +73,12 @@ def work(address: str) -> subprocess.Popen[bytes]:
     )
 
 
-def put_for(seconds: float, address: str) -> None:
-    """Put jobs at random for a while."""
-    app.use_server(address)
-    end, user = time.monotonic() + seconds, 0
-    while time.monotonic() < end:
+def keep_putting(stop: threading.Event) -> None:
+    """Put jobs at random."""
+    user = 0
+    while not stop.wait(random.expovariate(8)):
         user += 1
         send.put(user)
-        time.sleep(random.expovariate(9))
 
 
 def change(dash: Dash) -> None:
@@ -93,6 +95,8 @@ def take_pictures(browser: Browser, address: str) -> None:
         for scheme in ("light", "dark") if name == "overview" else ("light",):
             page = browser.new_page(viewport=size, color_scheme=scheme)  # type: ignore[arg-type]
             page.goto(f"{address}/{path}")
+            if name == "letter":
+                page.locator("table.jobs th a").first.click()
             page.wait_for_timeout(1500)  # the first event has come, and the rates are steady
             ending = "" if scheme == "light" else f"-{scheme}"
             page.screenshot(path=PICTURES / f"{name}{ending}.png")
@@ -113,11 +117,17 @@ def main() -> None:
     ):
         fill(client)
         worker = work(server.address)
-        put_for(SECONDS, server.address)
+        app.use_server(server.address)
+        stop = threading.Event()
+        putting = threading.Thread(target=keep_putting, args=(stop,))
+        putting.start()
+        time.sleep(SECONDS)
         change(dash)
         browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         take_pictures(browser, str(dash.http.base_url).rstrip("/"))
         browser.close()
+        stop.set()
+        putting.join()
         worker.terminate()
         worker.wait()
     app.close()

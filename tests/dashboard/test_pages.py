@@ -177,14 +177,17 @@ def test_a_body_is_shown_for_what_it_is(
 
 def test_dead_letters_tell_their_errors(dash: Dash, client: Client, tube: str) -> None:
     dead = f"{tube}-dead"
-    ids = client.put_many([json.dumps(LETTER)] * 2, tube=dead)
+    for user in (17, 18):  # one error, as far as people are concerned
+        error = {"type": "KeyError", "text": f"user {user}", "traceback": ""}
+        client.put(json.dumps({**LETTER, "error": error}), tube=dead)
+    ids = client.put_many([json.dumps(LETTER)] * 3, tube=dead)
     assert dead in dash.page("/1/failed")
     page = dash.page("/1/failed", name=dead)
-    assert f"ValueError: no such user {SCRIPT} 2 {ids[0]}" in read(page)
+    assert f"ValueError: no such user {SCRIPT} 3 {ids[0]} KeyError: user N 2 " in read(page)
     assert SCRIPT not in page
     job = read(dash.page(f"/1/job/{ids[1]}"))
     assert "It was job 7 of tube emails, with reserves 3, releases 2." in job
-    assert "1 1.5 TimeoutError: the first" in job
+    assert "1 1970-01-01 00:00:01 UTC TimeoutError: the first" in job
     assert "Traceback: x" in job
     assert "Send back to emails" in job
 
@@ -200,11 +203,12 @@ def test_what_is_almost_a_letter_is_a_body(
 
 
 def test_letters_with_strange_parts_are_shown(dash: Dash, client: Client, tube: str) -> None:
-    strange = {**LETTER, "tube": [SCRIPT], "history": [], "priority": "x"}
-    job_id = client.put(json.dumps(strange), tube=tube)
-    page = dash.page(f"/1/job/{job_id}")
-    assert SCRIPT not in page
-    assert "Dead letter" in page
+    times = {"errors": [{"at": 1e300}, {"at": SCRIPT}, SCRIPT, {"at": True}]}
+    for parts in ({"tube": [SCRIPT], "history": [], "priority": "x"}, {"history": times}):
+        job_id = client.put(json.dumps({**LETTER, **parts}), tube=tube)
+        page = dash.page(f"/1/job/{job_id}")
+        assert SCRIPT not in page
+        assert "Dead letter" in page
 
 
 def lies(our_server: OurServer, tubes: bytes) -> Liar:

@@ -16,7 +16,8 @@ import pytest
 import trustme
 
 from beanrow import Client
-from tests.cli.command import COMMAND, environment, run
+from tests.cli.command import COMMAND, environment
+from tests.cli.inside import refused
 from tests.dashboard.test_access import rights
 from tests.servers import OurServer
 
@@ -102,26 +103,22 @@ def test_tls(our_server: OurServer, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "words"),
+    ("arguments", "words"),
     [
-        (["--listen", "0.0.0.0:0"], 2, "can be reached from other machines: say with --rights"),
-        (["--listen", "x:y"], 2, "is not [ADDR:]PORT"),
-        (["--rights", "/nowhere/rights.toml"], 2, "cannot read /nowhere/rights.toml"),
-        (["--audit", "/nowhere/audit"], 2, "cannot write /nowhere/audit"),
-        (["--tls-key", "key.pem"], 2, "--tls-key goes with --tls-cert"),
-        (["--tls-cert", "/nowhere/cert.pem"], 2, "/nowhere/cert.pem"),
-        (["--server", "embedded:"], 2, "would end with this command"),
+        (["--listen", "0.0.0.0:0"], "can be reached from other machines: say with --rights"),
+        (["--listen", "x:y"], "is not [ADDR:]PORT"),
+        (["--rights", "/nowhere/rights.toml"], "cannot read /nowhere/rights.toml"),
+        (["--audit", "/nowhere/audit"], "cannot write /nowhere/audit"),
+        (["--undo", "/dev/null/undo"], "/dev/null/undo"),
+        (["--tls-key", "key.pem"], "--tls-key goes with --tls-cert"),
+        (["--tls-cert", "/nowhere/cert.pem"], "cannot use /nowhere/cert.pem"),
+        (["--server", "embedded:"], "would end with this command"),
     ],
 )
-def test_what_it_does_not_start_with(arguments: list[str], code: int, words: str) -> None:
-    done = run("dashboard", "--listen", "0", *arguments)
-    assert done.returncode == code, done
-    assert words in done.stderr.decode()
-    assert done.stderr.count(b"\n") == 1
-    assert done.stdout == b""
+def test_what_it_does_not_start_with(arguments: list[str], words: str) -> None:
+    assert words in refused(2, "dashboard", "--listen", "0", *arguments)
 
 
 def test_a_place_that_is_taken_is_told(our_server: OurServer) -> None:
-    done = run("dashboard", "--listen", our_server.address)
-    assert done.returncode == 2
-    assert f"cannot serve on {our_server.address}: Address already in use" in done.stderr.decode()
+    told = refused(2, "dashboard", "--listen", our_server.address)
+    assert f"cannot serve on {our_server.address}: Address already in use" in told

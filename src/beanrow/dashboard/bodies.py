@@ -15,6 +15,7 @@ import pickletools
 import zlib
 from typing import Any, NamedTuple
 
+from beanrow.dashboard.words import when
 from beanrow.errors import BadValueError
 from beanrow.worker.letters import Letter, read_letter
 
@@ -174,7 +175,7 @@ def read_failure(body: bytes) -> Failure | None:
     counts = [(str(key), str(value)) for key, value in history.items() if key != "errors"]
     errors = history.get("errors")
     earlier = [
-        (str(one.get("attempt", "")), str(one.get("at", "")), str(one.get("error", "")))
+        (str(one.get("attempt", "")), _time(one.get("at")), str(one.get("error", "")))
         for one in (errors if isinstance(errors, list) else [])
         if isinstance(one, dict)
     ]
@@ -187,6 +188,14 @@ def read_failure(body: bytes) -> Failure | None:
         counts,
         earlier,
     )
+
+
+def _time(value: object) -> str:
+    """Write a time of the wall clock, or what stands in its place."""
+    try:
+        return when(value) if isinstance(value, (int, float)) else str(value)
+    except (ValueError, OverflowError, OSError):
+        return str(value)
 
 
 def _mapping(value: object) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from typing import BinaryIO
 from beanrow.client.sync import Client
 from beanrow.dashboard.source import Source
 from beanrow.dashboard.words import count
-from beanrow.errors import BeanstalkError, BuriedJob
+from beanrow.errors import BadValueError, BeanstalkError, BuriedJob
 from beanrow.jobs.change import put_back, take
 from beanrow.jobs.lines import Spec, job_line, read_spec
 from beanrow.jobs.search import Found, NothingThereError
@@ -174,13 +174,10 @@ class Changes:
     def __init__(self, directory: Path | None, audit: Audit, log: Log) -> None:
         self._log = log
         self._threads = ThreadPoolExecutor(_MOST_AT_ONCE, "change")  # so that pages need not wait
-        self._temporary = None
-        if directory is None:
-            self._temporary = tempfile.TemporaryDirectory(prefix="beanrow-undo-")
-            self._directory = Path(self._temporary.name)
-        else:
-            directory.mkdir(parents=True, exist_ok=True)
-            self._directory = directory
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._directory = directory
+        if directory is not None:
+            _make(directory)
         self._audit = audit
         self._known: OrderedDict[int, Change] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -200,6 +197,9 @@ class Changes:
     ) -> Change:
         """Begin a change and wait a moment for its end."""
         self._last += 1
+        if self._directory is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="beanrow-undo-")
+            self._directory = Path(self._temporary.name)
         undo = self._directory / f"{self._begun}-{self._last}.jsonl"
         change = Change(self._last, who, source, what, tubes, undo)
         self._known[change.number] = change
@@ -255,6 +255,14 @@ class Changes:
         self._threads.shutdown()
         if self._temporary is not None:
             self._temporary.cleanup()
+
+
+def _make(directory: Path) -> None:
+    """Make a directory that only its owner reads; what was there is left as it is."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadValueError(f"cannot keep anything in {directory}: {error.strerror}") from error
 
 
 def _raise(signal: BuriedJob) -> None:

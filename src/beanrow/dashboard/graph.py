@@ -77,6 +77,8 @@ def _graph(
 ) -> Graph:
     told = number if title == "Jobs" else rate
     rows = _thinned([one for one in rows if one[0] >= begin] or rows[-1:])
+    if rows:
+        rows = [*rows, (begin + length, *rows[-1][1:])]  # what was last seen holds until now
     top = max((value for row in rows for value in row[1:]), default=0) or 1
     lines = []
     for place, word in enumerate(words, 1):

@@ -5,6 +5,7 @@ Law: no body, and nothing made of one, is shown without the right to look into j
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
@@ -28,6 +29,7 @@ __all__ = ["body_file", "failed_page", "job_page", "jobs_page"]
 
 _JOBS_ON_A_PAGE = 50
 _LETTERS_LOOKED_AT = 200
+_NUMBER = re.compile(r"\d+")
 _DEAD = "-dead"
 """How tubes of dead letters are named by custom (``docs/worker.md``)."""
 
@@ -175,12 +177,12 @@ def _failures(tube: str) -> Callable[[Client], Page]:
 
 
 def _reasons(rows: list[_Row]) -> list[_Reason]:
-    """Count the jobs by their errors, the most frequent first."""
+    """Count the jobs by their errors, the most frequent first; errors differ by more than numbers."""
     told: Counter[str] = Counter()
     examples: dict[str, int] = {}
     for one in rows:
         if one.failure is not None:
-            error = one.failure.letter.error[:200]
+            error = _NUMBER.sub("N", one.failure.letter.error[:200])
             told[error] += 1
             examples.setdefault(error, one.stats.id)
     return [_Reason(error, jobs, examples[error]) for error, jobs in told.most_common(20)]
