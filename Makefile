@@ -16,7 +16,7 @@ PIP := $(PY) -m pip --disable-pip-version-check install -qq --no-compile
 
 # Two installs into one environment would run into each other under `make -j`.
 .NOTPARALLEL:
-.PHONY: help demo test test-long docs bench bench-worker simulate soak lint types pytest format hooks dist release install-daemon clean
+.PHONY: help demo test test-long docs bench bench-worker simulate soak lint types pytest format hooks dist release install-daemon install-engines clean
 
 help: ## this text
 	@echo "Usage: make TARGET   (make and Python 3.11 or newer are all it needs)"
@@ -76,16 +76,20 @@ release: ## the checklist of a release: what a machine can check, then what is l
 install-daemon: ## the real beanstalkd, by apt when root
 	@tools/apt_install.sh beanstalkd beanstalkd
 
+install-engines: $(VENV)/.test-installed ## Redis, by apt when root, and Valkey, for the gateway's tests
+	@tools/apt_install.sh redis-server redis-server
+
 .PHONY: install-php
 install-php: # Laravel's queue and Symfony Messenger themselves, for the tests of their formats
 	@[ -e /usr/share/php/Symfony/Component/PropertyAccess/autoload.php ] || \
 		tools/apt_install.sh "PHP with Laravel's queue" php-cli php-xml php-illuminate-queue \
 		php-pda-pheanstalk php-symfony-beanstalkd-messenger php-symfony-serializer php-symfony-property-access
 
-# Without the daemon the tests still run; those that need it say that they were skipped, and why.
+# Without the daemon or Redis the tests still run; those that need it say that they were skipped, and why.
 .PHONY: try-install-daemon
 try-install-daemon:
 	@tools/apt_install.sh beanstalkd beanstalkd || true
+	@tools/apt_install.sh redis-server redis-server || true
 
 .PHONY: try-install-browser
 try-install-browser: # for the tests of the dashboard

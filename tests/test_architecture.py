@@ -37,6 +37,7 @@ LAYERS = {
         6,
         {
             "client",
+            "cluster",
             "conform",
             "dashboard",
             "jobs",
@@ -56,7 +57,10 @@ LAYERS = {
         },
     ),
     "testing": Layer(5, {"client", "engine", "protocol", "server", "worker"}),
-    "cluster": Layer(4, {"engine.session", "protocol", "server.backend"}, planned=True),
+    "cluster": Layer(
+        4,
+        {"engine.counters", "protocol", "server.host", "server.listeners", "server.log"},
+    ),
     "server": Layer(3, {"engine", "journal", "protocol"}),
     "observe": Layer(
         3,
@@ -261,7 +265,7 @@ def test_what_is_called_planned_is_not_there_yet() -> None:
         ("errors.py", "from beanrow.protocol.values import Job", "imports protocol"),
         ("server/server.py", "from beanrow.client import Client", "imports client"),
         ("cluster/redis.py", "from beanrow.server import local", "imports server.local"),
-        ("cluster/redis.py", "from beanrow.server.backends import x", "imports server.backends"),
+        ("cluster/redis.py", "from beanrow.server.logs import x", "imports server.logs"),
         ("observe/snapshot.py", "from beanrow.worker.slot import Slot", "imports worker.slot"),
         ("surprise.py", "", "surprise has no line"),
         ("client/sync.py", "import httpx", "not in the standard library"),
@@ -292,7 +296,7 @@ def test_a_planted_import_is_caught(tmp_path: Path, file: str, code: str, expect
         ("protocol/values.py", "from beanrow.protocol import replies"),
         ("engine/engine.py", "from beanrow import errors, protocol"),
         ("client/sync.py", "import socket, time\nfrom beanrow.version import __version__"),
-        ("cluster/redis.py", "import redis\nfrom beanrow.server.backend import Backend"),
+        ("cluster/redis.py", "import hiredis\nfrom beanrow.server.log import Log"),
         ("observe/snapshot.py", "from beanrow.worker import events"),
         ("__init__.py", "from beanrow.client import Client"),
     ],

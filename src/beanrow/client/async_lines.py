@@ -19,7 +19,7 @@ import os
 import weakref
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from beanrow.client.address import Address, read_address
 from beanrow.client.line import Line
@@ -49,17 +49,31 @@ _CLOSED = "was closed"
 _FORKED = "belongs to the process that this one was forked from"
 
 
+Dial: TypeAlias = Callable[[Line, Address, "ssl.SSLContext | None"], Coroutine[Any, Any, None]]
+
+
+async def _dial(line: Line, address: Address, tls: ssl.SSLContext | None) -> None:
+    """Connect a line to the server at this address; OSError or UnicodeError if that fails."""
+    loop = asyncio.get_running_loop()
+    if address.path:
+        await loop.create_unix_connection(lambda: line, address.path)
+    else:
+        await loop.create_connection(lambda: line, address.host, address.port, ssl=tls)
+
+
 class Lines:
     """Opens, keeps and ends the lines of one client.
 
     ``main`` is the line of all that needs no reservation, None while there is none.
-    ``outage`` is true while the server that was there is not.
+    ``outage`` is true while the server that was there is not. ``dial`` connects a line: another
+    one than the usual reaches a server without sockets, in a test.
     """
 
     __slots__ = (
         "__weakref__", "_address", "_end", "_held_long", "_idle", "_left", "_lines", "_lost_jobs",
         "_main_lost", "_on_jobs_lost", "_on_reconnect", "_opening", "_resuming", "_review", "_starting",
-        "_state", "_tasks", "_timeout", "_tls", "_trace", "_unused", "main", "outage",
+        "_state", "_tasks", "_timeout", "_tls", "_trace", "_unused", "dial", "main",
+        "outage",
     )  # fmt: skip
 
     def __init__(
@@ -92,6 +106,7 @@ class Lines:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._starting: asyncio.Task[ChildServer] | None = None
         self._end = ""
+        self.dial: Dial = _dial
         self.main: Line | None = None
         self.outage: bool = False
         _all.add(self)
@@ -200,7 +215,7 @@ class Lines:
 
     async def _opened(self) -> Line:
         """Open a line; ConnectFailedError if nobody answers."""
-        loop, trace = asyncio.get_running_loop(), None
+        trace = None
         address = await self._server_address()
         if self._trace:
             from beanrow.client.trace import Trace
@@ -208,12 +223,7 @@ class Lines:
             trace = Trace(str(address))
         line = Line(str(address), self._timeout, self, trace)
         try:
-            if address.path:
-                await loop.create_unix_connection(lambda: line, address.path)
-            else:
-                await loop.create_connection(
-                    lambda: line, address.host, address.port, ssl=self._tls
-                )
+            await self.dial(line, address, self._tls)
         except (OSError, UnicodeError) as error:
             raise connect_failed(address, error) from error
         self._lines.add(line)

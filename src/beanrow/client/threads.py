@@ -18,13 +18,13 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from beanrow.client.address import Address, read_address
 from beanrow.client.connection import Connection
 from beanrow.client.offered import ASKED, begin_session
 from beanrow.client.state import BROKE, State
-from beanrow.client.wire import open_wire, tls_context
+from beanrow.client.wire import Wire, open_wire, tls_context
 from beanrow.errors import ClientClosedError, CommandError, NotFoundError, NotIgnoredError
 from beanrow.protocol import commands, extensions
 
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from beanrow.client.child import ChildServer
 
 __all__ = ["Connections", "Mine"]
+
+Dial: TypeAlias = Callable[[Address, float, "ssl.SSLContext | None"], Wire]
 
 _THREAD_ENDED = "the thread that reserved it has ended, and the server gives it to the next worker"
 _FORKED = "it is held by the process that this one was forked from"
@@ -76,12 +78,14 @@ class Connections:
     """Opens, keeps and ends the connections of one client.
 
     ``mine`` is the calling thread's part. ``outage`` is true while the server that was
-    there is not, ``closed`` once the client was.
+    there is not, ``closed`` once the client was. ``dial`` makes a connection, as ``open_wire``
+    does: another one reaches a server without sockets, in a test.
     """
 
     __slots__ = (
         "__weakref__", "_address", "_child", "_clock", "_lock", "_on_jobs_lost",
-        "_on_reconnect", "_open", "_resuming", "_state", "_timeout", "_tls", "_trace", "closed", "mine", "outage",
+        "_on_reconnect", "_open", "_resuming", "_state", "_timeout", "_tls", "_trace", "closed",
+        "dial", "mine", "outage",
     )  # fmt: skip
 
     def __init__(
@@ -104,6 +108,7 @@ class Connections:
         self._on_reconnect = on_reconnect
         self._on_jobs_lost = on_jobs_lost
         self._child: ChildServer | None = None
+        self.dial: Dial = open_wire
         self.closed: bool = False
         self._open: set[Connection] = set()
         self._lock = threading.RLock()  # again under itself where a guard dies inside
@@ -151,7 +156,7 @@ class Connections:
             from beanrow.client.trace import Trace
 
             trace = Trace(str(address))
-        wire = open_wire(address, timeout, self._tls)
+        wire = self.dial(address, timeout, self._tls)
         connection = Connection(
             wire, str(address), self._timeout, self._clock, self._state, _lost(self), trace
         )

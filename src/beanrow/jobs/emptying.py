@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from beanrow.client.sync import Client
-from beanrow.jobs.paging import is_listed, pages_of
-from beanrow.jobs.search import Found, ask, carry_out, next_jobs
-from beanrow.jobs.selection import STATES, Selection
+from beanrow.jobs.paging import is_listed
+from beanrow.jobs.search import Found, Part, ask, carry_out, next_jobs, windows
+from beanrow.jobs.selection import STATES
 from beanrow.protocol import commands
 
 __all__ = ["Gone", "emptied", "reserved", "watch_only"]
@@ -33,19 +33,19 @@ def emptied(client: Client, tube: str, keep: Keep) -> Iterator[Gone]:
     With our server they are listed. With others ready ones are reserved by the hundred, and all
     others cost two round trips each.
     """
-    if is_listed(client, tube):
-        yield from _deleted(client, pages_of(client, tube, Selection(states=STATES)), keep)
-        return
-    stats = client.stats_tube(tube)
-    left = stats.current_jobs_ready
-    if left:
-        watch_only(client, tube)
-    while left > 0 and (window := reserved(client, min(left, _AT_ONCE))):
-        left -= len(window)
-        yield from _deleted(client, [window], keep)
-    counts = left, stats.current_jobs_delayed, stats.current_jobs_buried
-    for state, most in zip(STATES, counts, strict=True):
-        yield from _deleted(client, ([one] for one in next_jobs(client, tube, state, most)), keep)
+    stats, one_by_one = client.stats_tube(tube), not is_listed(client, tube)
+    for state in STATES:
+        left = getattr(stats, f"current_jobs_{state}")
+        if state == "ready" and left and one_by_one:
+            watch_only(client, tube)
+            while left > 0 and (window := reserved(client, min(left, _AT_ONCE))):
+                left -= len(window)
+                yield from _deleted(client, [window], keep)
+        if one_by_one:
+            drawn: Iterator[list[Found]] = ([one] for one in next_jobs(client, tube, state, left))
+        else:
+            drawn = windows(client, Part(tube, state, left), left, _AT_ONCE)
+        yield from _deleted(client, drawn, keep)
 
 
 def watch_only(client: Client, tube: str) -> None:

@@ -9,21 +9,21 @@ Law: nothing is taken and nothing is changed.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
 from beanrow.client.pipeline import MOST_COMMANDS
 from beanrow.client.sync import Client
-from beanrow.jobs.search import Found, ask
+from beanrow.jobs.search import Found, ask, listed, lists_jobs
 from beanrow.jobs.selection import Selection
 from beanrow.protocol import commands
-from beanrow.protocol.capabilities import LIST_JOBS
 from beanrow.protocol.stats import JobStats
+from beanrow.protocol.values import MAX_ID
 
 __all__ = ["MOST_LOOKED_AT", "Page", "is_listed", "page_of", "pages_of"]
 
 MOST_LOOKED_AT = 20_000
 """Jobs or ids for one page: a third of a second with the original daemon."""
-_LISTED_AT_ONCE = 500
 _LONGEST_LISTED = 177
 """Bytes of a tube's name that leave room for the rest of ``list-jobs`` on a line."""
 _BODIES_AT_ONCE = 100
@@ -31,7 +31,7 @@ _BODIES_AT_ONCE = 100
 
 def is_listed(client: Client, tube: str) -> bool:
     """Tell whether the server lists the jobs of this tube."""
-    return len(tube) <= _LONGEST_LISTED and LIST_JOBS in client.capabilities()
+    return len(tube) <= _LONGEST_LISTED and lists_jobs(client)
 
 
 class Page(NamedTuple):
@@ -54,8 +54,10 @@ def page_of(
 
     With our server and ``limit`` jobs on a page there may be none on the next.
     """
-    listed = is_listed(client, tube)
-    windows = _listed(client, tube, wanted, after) if listed else _scanned(client, tube, after)
+    if is_listed(client, tube):
+        windows = _listed(client, tube, wanted, after)
+    else:
+        windows = _scanned(client, tube, after)
     found: list[Found] = []
     looked = 0
     for window, last, width in windows:
@@ -81,7 +83,7 @@ def pages_of(
     after: int | None = 0
     while after is not None and left > 0:
         page = page_of(
-            client, tube, wanted, after=after, limit=min(left, _LISTED_AT_ONCE), bodies=bodies
+            client, tube, wanted, after=after, limit=min(left, MOST_COMMANDS), bodies=bodies
         )
         left -= len(page.jobs)
         after = page.after
@@ -94,24 +96,11 @@ _Windows = Iterator[tuple[list[JobStats], int, int]]
 
 
 def _listed(client: Client, tube: str, wanted: Selection, after: int) -> _Windows:
-    """Merge the lists of the states, each by its ids."""
-    places = dict.fromkeys(wanted.meant_states, after)
-    while places:
-        lists = {
-            state: client.list_jobs(tube, state, after=place, limit=_LISTED_AT_ONCE)
-            for state, place in places.items()
-        }
-        ends = {state: jobs[-1].id for state, jobs in lists.items() if len(jobs) == _LISTED_AT_ONCE}
-        last = min(ends.values(), default=None)
-        found = sorted(
-            (job for jobs in lists.values() for job in jobs if last is None or job.id <= last),
-            key=lambda job: job.id,
-        )
-        if found:
-            yield list(found), found[-1].id, len(found)
-        if last is None:
-            return
-        places = dict.fromkeys(places, last)
+    """Draw from the list, which goes on behind any id."""
+    behind = wanted._replace(span=range(after + 1, MAX_ID + 1))
+    jobs = listed(client, behind, [client.stats_tube(tube)])
+    while window := list(islice(jobs, MOST_COMMANDS)):
+        yield window, window[-1].id, len(window)
 
 
 def _scanned(client: Client, tube: str, after: int) -> _Windows:
