@@ -300,9 +300,7 @@ class Engine(Queue):
         if job.state is not RESERVED:
             self._take_out_of_turn(job, DELETED)
         elif job.holder is session:
-            ran, tube = now - job.since, job.tube
-            tube.runs[ran.bit_length()] += 1  # Tube.count_run without its call
-            tube.ran += ran
+            job.tube.count_run(now - job.since)
             self._let_go(job)
         else:
             return replies.NOT_FOUND
