@@ -16,7 +16,7 @@ PIP := $(PY) -m pip --disable-pip-version-check install -qq --no-compile
 
 # Two installs into one environment would run into each other under `make -j`.
 .NOTPARALLEL:
-.PHONY: help demo test test-long bench bench-worker simulate soak lint types pytest format dist release install-daemon clean
+.PHONY: help demo test test-long docs bench bench-worker simulate soak lint types pytest format hooks dist release install-daemon install-engines clean
 
 help: ## this text
 	@echo "Usage: make TARGET   (make and Python 3.11 or newer are all it needs)"
@@ -27,7 +27,7 @@ demo: $(VENV)/.demo-installed ## see it work: 2,000 pages fetched by 4 workers (
 
 test: lint types pytest ## lint, mypy --strict and the tests, under 5 minutes
 
-test-long: $(VENV)/.test-installed $(VENV)/.release-installed try-install-daemon ## the tests that take minutes: long loops and histories
+test-long: $(VENV)/.test-installed $(VENV)/.release-installed $(VENV)/.docs-installed try-install-daemon ## the tests that take minutes: long loops and histories
 	@$(MAKE) --no-print-directory install-php || true
 	$(PY) -m pytest -m long --timeout 1800
 
@@ -52,12 +52,18 @@ lint: $(VENV)/.test-installed ## ruff: rules and format
 types: $(VENV)/.test-installed ## mypy --strict
 	$(PY) -m mypy --strict $(CODE)
 
-pytest: $(VENV)/.test-installed try-install-daemon ## the tests alone
+pytest: $(VENV)/.test-installed try-install-daemon try-install-tmux ## the tests alone
 	$(PY) -m pytest -n 2 -m "not long"
 
 format: $(VENV)/.test-installed ## put the code into the one format
 	$(PY) -m ruff check --fix --quiet . || true
 	$(PY) -m ruff format .
+
+hooks: $(VENV)/.test-installed $(VENV)/.hooks-installed ## have git check before each commit what is fast to check
+	$(PY) -m pre_commit install
+
+docs: $(VENV)/.docs-installed ## the site of documentation, in site/
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet --strict && echo "site/index.html; with search: python3 -m http.server --directory site"
 
 dist: $(VENV)/.release-installed ## wheel and source archive, built twice and compared, SBOM and hashes, in dist/
 	@$(PY) tools/dist.py
@@ -70,23 +76,31 @@ release: ## the checklist of a release: what a machine can check, then what is l
 install-daemon: ## the real beanstalkd, by apt when root
 	@tools/apt_install.sh beanstalkd beanstalkd
 
+install-engines: $(VENV)/.test-installed ## Redis, by apt when root, and Valkey, for the gateway's tests
+	@tools/apt_install.sh redis-server redis-server
+
 .PHONY: install-php
 install-php: # Laravel's queue and Symfony Messenger themselves, for the tests of their formats
 	@[ -e /usr/share/php/Symfony/Component/PropertyAccess/autoload.php ] || \
 		tools/apt_install.sh "PHP with Laravel's queue" php-cli php-xml php-illuminate-queue \
 		php-pda-pheanstalk php-symfony-beanstalkd-messenger php-symfony-serializer php-symfony-property-access
 
-# Without the daemon the tests still run; those that need it say that they were skipped, and why.
+# Without the daemon or Redis the tests still run; those that need it say that they were skipped, and why.
 .PHONY: try-install-daemon
 try-install-daemon:
 	@tools/apt_install.sh beanstalkd beanstalkd || true
+	@tools/apt_install.sh redis-server redis-server || true
+
+.PHONY: try-install-tmux
+try-install-tmux: # a real terminal, for the tests of beanrow top
+	@tools/apt_install.sh tmux tmux || true
 
 .PHONY: install-compiler
 install-compiler: # for the load generator of the benchmarks
 	@tools/apt_install.sh gcc gcc libc6-dev
 
 clean: ## remove what make made
-	rm -rf $(VENV) build dist bench/build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site bench/build .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.created:

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.servers import Daemon, OurServer, Server, find_daemon
+from tests.engines import need
+from tests.servers import Daemon, GatewayServer, OurServer, Server, find_daemon
 
 pytest_plugins = ["pytest_beanrow"]  # the checkout's own, whatever is installed
 
@@ -81,10 +82,30 @@ def tube() -> str:
     return f"tube-{os.getpid()}-{next(_tube_numbers)}"
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Have a module run on gateways that says so."""
+    if "server" in metafunc.fixturenames and getattr(metafunc.module, "ON_GATEWAYS_TOO", False):
+        every = pytest.mark.parametrize("server", list(KINDS), indirect=True, scope="session")
+        metafunc.definition.add_marker(every)
+
+
+KINDS: dict[str, Callable[[], Server]] = {
+    "beanrow": OurServer,
+    "beanstalkd": Daemon,
+    "gateway": GatewayServer,
+}
+
+
 @pytest.fixture(scope="session", params=["beanrow", "beanstalkd"])
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """Each kind of server in turn, for the whole test process: use a tube of your own (`tube`)."""
-    with OurServer() if request.param == "beanrow" else Daemon() as running:
+    """Each kind of server in turn, for the whole test process: use a tube of your own (`tube`).
+
+    A module that says `ON_GATEWAYS_TOO = True` runs on a gateway as well.
+    """
+    if request.param == "gateway":
+        need("redis")
+    with KINDS[request.param]() as running:
         yield running
 
 

@@ -16,6 +16,8 @@ import tempfile
 import time
 from typing import Self
 
+from tests.engines import Engine
+
 START_SECONDS = 10.0
 START_TRIES = 5
 HOST = "127.0.0.1"
@@ -187,6 +189,30 @@ class OurServer:
 
     def __exit__(self, *exc_info: object) -> None:
         self.stop()
+
+
+class GatewayServer(OurServer):
+    """A gateway of ours over an engine: its own, unless it is given the address of a store."""
+
+    def __init__(
+        self, *args: str, store: str | None = None, module: str = "beanrow.cluster"
+    ) -> None:
+        self.engine = Engine() if store is None else None
+        address = store or self.engine.url  # type: ignore[union-attr]  # one of them is there
+        try:
+            super().__init__("--store", address, *args, module=module)
+        except BaseException:
+            self._end_engine()
+            raise
+
+    def _end_engine(self) -> None:
+        if self.engine is not None:
+            self.engine.stop()
+
+    def stop(self) -> None:
+        """End it, and then its own engine."""
+        super().stop()
+        self._end_engine()
 
 
 Server = Daemon | OurServer

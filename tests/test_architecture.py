@@ -32,11 +32,12 @@ class Layer(NamedTuple):
 FACADE = "__init__"  # beanrow/__init__.py: the public names, which nothing inside imports
 LAYERS = {
     "contrib": Layer(7, {"cli", "client", "jobs", "protocol", "worker"}),
-    FACADE: Layer(6, {"client", "protocol", "server", "worker"}),
+    FACADE: Layer(6, {"client", "protocol", "worker"}),
     "cli": Layer(
         6,
         {
             "client",
+            "cluster",
             "conform",
             "dashboard",
             "jobs",
@@ -45,12 +46,17 @@ LAYERS = {
             "protocol",
             "server",
             "testing",
+            "top",
             "worker",
         },
     ),
     "dashboard": Layer(5, {"client", "observe"}, planned=True),
+    "top": Layer(5, {"client", "observe", "protocol"}),
     "testing": Layer(5, {"client", "engine", "protocol", "server", "worker"}),
-    "cluster": Layer(4, {"engine.session", "protocol", "server.backend"}, planned=True),
+    "cluster": Layer(
+        4,
+        {"engine.counters", "protocol", "server.host", "server.listeners", "server.log"},
+    ),
     "server": Layer(3, {"engine", "journal", "protocol"}),
     "observe": Layer(
         3,
@@ -74,7 +80,10 @@ PURE_IMPORTS = {
     "sys.maxsize",  # a number; the rest of sys reaches the process and its files
 }
 PURE_FORBIDS_CALLS = {"__import__", "eval", "exec", "input", "open", "print"}
-NEEDS_EXTRAS = {"cli", "cluster", "contrib", "dashboard", "observe"}
+NEEDS_EXTRAS = {"cli", "cluster", "contrib", "dashboard", "observe", "top"}
+
+
+AWAITED = {("cli", "dashboard"), ("cli", "observe")}  # arrows whose imports come with the dashboard
 
 
 class Import(NamedTuple):
@@ -189,6 +198,49 @@ def test_the_picture_shows_the_table() -> None:
     assert read_picture(PICTURE.read_text()) == LAYERS
 
 
+def used(root: Path = SOURCE) -> dict[str, set[str]]:
+    """Give for each package what it imports of the others, down to the name."""
+    found: dict[str, set[str]] = {}
+    for path in root.rglob("*.py"):
+        package = path.relative_to(root).parts[0].removesuffix(".py")
+        targets = (inner_target(target) for _, target in imports(ast.parse(path.read_text())))
+        found.setdefault(package, set()).update(filter(None, targets))
+    return found
+
+
+def idle_arrows(layers: dict[str, Layer], root: Path = SOURCE) -> set[tuple[str, str]]:
+    """Find the arrows along which nothing is imported."""
+    imported = used(root)
+    return {
+        (name, arrow)
+        for name, layer in layers.items()
+        for arrow in layer.arrows
+        if not layer.planned
+        and not any(within(target, {arrow}) for target in imported.get(name, ()))
+    }
+
+
+def test_no_arrow_of_the_picture_is_idle() -> None:
+    """The picture would promise a dependency that nobody needs."""
+    assert idle_arrows(LAYERS) <= AWAITED
+
+
+def test_an_idle_arrow_is_caught(tmp_path: Path) -> None:
+    plant(tmp_path, "client/sync.py", "from beanrow.protocol import values")
+    layers = {"client": Layer(1, {"protocol", "engine"}), "cluster": Layer(4, {"x"}, planned=True)}
+    assert idle_arrows(layers, tmp_path) == {("client", "engine")}
+
+
+def test_the_page_tells_of_each_package_and_of_modules_that_are_there() -> None:
+    text = PICTURE.read_text().partition("## What each is")[2].partition("\n## ")[0]
+    told = dict(re.findall(r"^- \*\*`?(\w+)`?\*\*(.*?)(?=^- |^$)", text, re.MULTILINE | re.DOTALL))
+    assert set(told) == {name for name, layer in LAYERS.items() if not layer.planned}
+    for package, words in told.items():
+        modules = {path.stem for path in (SOURCE / package).glob("*")}
+        for name in re.findall(r"`([a-z_]+)`", words):
+            assert name in modules | {*LAYERS, "beanrow", "pytest_beanrow"}, f"{package}: {name}"
+
+
 def test_what_is_called_planned_is_not_there_yet() -> None:
     built = {path.name.removesuffix(".py") for path in SOURCE.iterdir()}
     assert {name for name, layer in LAYERS.items() if layer.planned} & built == set()
@@ -209,7 +261,7 @@ def test_what_is_called_planned_is_not_there_yet() -> None:
         ("errors.py", "from beanrow.protocol.values import Job", "imports protocol"),
         ("server/server.py", "from beanrow.client import Client", "imports client"),
         ("cluster/redis.py", "from beanrow.server import local", "imports server.local"),
-        ("cluster/redis.py", "from beanrow.server.backends import x", "imports server.backends"),
+        ("cluster/redis.py", "from beanrow.server.logs import x", "imports server.logs"),
         ("observe/snapshot.py", "from beanrow.worker.slot import Slot", "imports worker.slot"),
         ("surprise.py", "", "surprise has no line"),
         ("client/sync.py", "import httpx", "not in the standard library"),
@@ -240,7 +292,7 @@ def test_a_planted_import_is_caught(tmp_path: Path, file: str, code: str, expect
         ("protocol/values.py", "from beanrow.protocol import replies"),
         ("engine/engine.py", "from beanrow import errors, protocol"),
         ("client/sync.py", "import socket, time\nfrom beanrow.version import __version__"),
-        ("cluster/redis.py", "import redis\nfrom beanrow.server.backend import Backend"),
+        ("cluster/redis.py", "import hiredis\nfrom beanrow.server.log import Log"),
         ("observe/snapshot.py", "from beanrow.worker import events"),
         ("__init__.py", "from beanrow.client import Client"),
     ],

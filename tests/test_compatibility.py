@@ -510,5 +510,10 @@ def test_drain_mode_can_be_ended(
 
 
 def answers(file: Path) -> bool:
+    """A word of the server itself: to be connected is not yet to be served, and to heed signals."""
     with socket.socket(socket.AF_UNIX) as probe:
-        return probe.connect_ex(str(file)) == 0
+        probe.settimeout(10)
+        if probe.connect_ex(str(file)):
+            return False
+        probe.sendall(b"list-tube-used\r\n")
+        return probe.recv(100) == b"USING default\r\n"

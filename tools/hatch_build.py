@@ -48,6 +48,7 @@ class SharedFiles(BuildHookInterface[Any]):
 
     def _make(self, path: Path, verb: list[str]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        environment = {**os.environ, "PYTHONPATH": str(Path(self.root, "src"))}
+        paths = [str(Path(self.root, "src")), os.environ.get("PYTHONPATH", "")]  # pip's: click
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
         command = [sys.executable, "-m", "beanrow.cli", *verb]
         path.write_bytes(subprocess.check_output(command, env=environment))

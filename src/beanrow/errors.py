@@ -19,6 +19,7 @@
     ├── ClientClosedError         the client was closed by its own program: .outcome
     ├── BatchError                some items of a batch failed: .results
     ├── JournalError              a journal that cannot be used
+    ├── StoreError                a store of many machines that cannot be used
     ├── ConnectionLostError       also a ConnectionError: .outcome
     │   ├── ConnectFailedError    nothing answers at the address
     │   ├── CommandTimeoutError   no reply in time; also a TimeoutError
@@ -64,6 +65,7 @@ __all__ = [
     "Outcome",
     "OutOfMemoryError",
     "StatsParsingError",
+    "StoreError",
     "UnknownCommandError",
 ]
 
@@ -246,6 +248,10 @@ class BatchError(BeanstalkError):
 
 class JournalError(BeanstalkError):
     """A journal cannot be used: taken, foreign, too new, or not to be read or written."""
+
+
+class StoreError(BeanstalkError):
+    """A store cannot be used: not there, not what it should be, or not safe as it is set up."""
 
 
 class ConnectionLostError(BeanstalkError, ConnectionError):

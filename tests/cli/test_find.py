@@ -77,6 +77,7 @@ def test_a_body_cannot_steer_the_terminal(client: Client, tube: str, at: tuple[s
     assert line.endswith("é...")
 
 
+@pytest.mark.parametrize("server", ["beanstalkd"], indirect=True)
 def test_too_many_ids_are_refused(
     client: Client, tube: str, at: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,8 @@ from tests.servers import Daemon, OurServer, Server
 
 MISSING = 2**40
 
+ON_GATEWAYS_TOO = True
+
 
 def finish(client: Client, *jobs: Job | int) -> None:
     for job in jobs:

@@ -118,7 +118,8 @@ def test_tubes_hold_on_all_threads(client: Client, tube: str) -> None:
         assert chosen.wait(10)
         assert client.list_tube_used() == f"{tube}-b"
         assert client.list_tubes_watched() == [f"{tube}-b"]
-        assert client.stats_job(client.put("x")).tube == f"{tube}-b"
+        assert client.stats_job(client.put("x", delay=1000)).tube == f"{tube}-b"  # nobody takes it
+        client.put("x")
         client.delete(reserved(client))
 
     with ThreadPoolExecutor(3) as pool:

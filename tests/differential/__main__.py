@@ -6,7 +6,7 @@ import argparse
 import sys
 import time
 
-from tests.differential.run import Difference, run_seed
+from tests.differential.run import Difference, run_gateway, run_seed
 from tests.differential.shorten import explained
 
 
@@ -21,12 +21,19 @@ def main() -> int:
     parser.add_argument("--seeds", type=seeds, default=range(50), metavar="A:B")
     parser.add_argument("--steps", type=int, default=2000, help="steps a seed (default 2000)")
     parser.add_argument("--journal", action="store_true", help="both servers keep their jobs")
+    parser.add_argument("--gateway", action="store_true", help="a gateway over Redis instead")
     options = parser.parse_args()
     start, steps, replies = time.monotonic(), 0, 0
     for seed in options.seeds:
         try:
-            result = run_seed(seed, options.steps, kept=options.journal)
+            if options.gateway:
+                result = run_gateway(seed, options.steps)
+            else:
+                result = run_seed(seed, options.steps, kept=options.journal)
         except Difference as difference:
+            if options.gateway:
+                print(f"seed {seed}:\n{difference}")  # noqa: T201
+                return 1
             print(explained(difference, seed, options.steps, kept=options.journal))  # noqa: T201
             return 1
         steps += result.steps

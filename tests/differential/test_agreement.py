@@ -9,8 +9,10 @@ from beanrow.engine.job import Job
 from beanrow.engine.session import Session
 from beanrow.engine.tube import Tube
 from beanrow.protocol import replies, requests
-from tests.differential.run import Difference, run_seed
+from tests.differential.gateway import GatewayTwin
+from tests.differential.run import Difference, run_gateway, run_seed
 from tests.differential.shorten import explained, shorten
+from tests.engines import need
 
 pytestmark = pytest.mark.daemon
 
@@ -163,3 +165,31 @@ def test_a_difference_is_told_in_few_steps() -> None:
     assert len(shortest.steps) <= 5
     assert "the twin says" in str(shortest)
     assert "the daemon says" in str(shortest)
+
+
+# -- gateways --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "seed",
+    # 5 drains, 19 lets time pass
+    [0, 5, 19, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(300, 320))],
+)
+def test_conversations_with_a_gateway(seed: int) -> None:
+    need("redis")
+    result = run_gateway(seed, 500 if seed < 100 else 2000)
+    assert result.replies > result.steps / 2
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("engine", [ReleaseKeepsPriority, AnyoneMayRelease, PausesForgotten])
+def test_a_planted_bug_is_found_on_a_gateway(engine: type[Engine]) -> None:
+    class Twin(engine, GatewayTwin):  # type: ignore[valid-type, misc]
+        pass
+
+    for seed in range(5):
+        try:
+            run_gateway(seed, 1000, Twin)
+        except Difference:
+            return
+    pytest.fail(f"{engine.__name__} was not noticed in 5,000 steps")

@@ -108,7 +108,7 @@ class Twin:
     def would_ask(self, connection: int, data: bytes) -> tuple[list[Request], int]:
         """What a connection would ask if it sent this, and what its last put would lack then."""
         stream = copy(self.connections[connection]._stream)
-        stream._chunks = list(stream._chunks)
+        stream._chunks = [chunk[:] for chunk in stream._chunks]  # small ones are added to in place
         stream.feed(data)
         requests: list[Request] = []
         while (request := stream.next()) is not None:

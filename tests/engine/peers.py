@@ -12,6 +12,7 @@ What a peer asks goes through the bytes of both halves of the protocol.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
@@ -28,6 +29,12 @@ T = TypeVar("T")
 WAITING: Final = "still waiting"
 
 
+def tokens() -> Callable[[], str]:
+    """Make what draws tokens: t1, t2, and so on."""
+    numbers = itertools.count(1)
+    return lambda: f"t{next(numbers)}"
+
+
 class VirtualQueue:
     """An engine and its time, in nanoseconds."""
 
@@ -40,6 +47,7 @@ class VirtualQueue:
     ) -> None:
         self.now = start
         self.engine = Engine(start, max_job_size=max_job_size, host=host)
+        self.engine.offer_sessions(tokens())
 
     def peer(self) -> Peer:
         return Peer(self)

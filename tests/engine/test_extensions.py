@@ -9,6 +9,7 @@ import pytest
 
 from beanrow.engine import engine as engine_module
 from beanrow.engine import ready as ready_module
+from beanrow.engine.engine import Engine
 from beanrow.engine.limited import LimitedEngine, Room
 from beanrow.errors import JobTooBigError, NotFoundError, UnknownCommandError
 from beanrow.protocol.capabilities import AUTH, CAPABILITIES
@@ -24,6 +25,7 @@ from beanrow.protocol.commands import (
     reserve,
     reserve_job,
     reserve_with_timeout,
+    touch,
     use,
     watch,
 )
@@ -33,11 +35,13 @@ from beanrow.protocol.extensions import (
     list_jobs,
     put_in_tube,
     put_unique,
+    resume,
+    session,
     truncate,
 )
 from beanrow.protocol.listing import STATES
 from beanrow.protocol.values import Job
-from tests.engine.peers import Peer, VirtualQueue
+from tests.engine.peers import WAITING, Peer, VirtualQueue
 
 TABLE = Path(__file__).parents[2] / "docs" / "protocol.md"
 
@@ -46,6 +50,13 @@ TABLE = Path(__file__).parents[2] / "docs" / "protocol.md"
 def _asked(peer: Peer) -> None:
     """The first peer has asked for everything, the other for nothing."""
     assert peer(capabilities(*CAPABILITIES)) == CAPABILITIES
+
+
+def asking(queue: VirtualQueue) -> Peer:
+    """A new peer that has asked for everything."""
+    peer = queue.peer()
+    peer(capabilities(*CAPABILITIES))
+    return peer
 
 
 def taken(peer: Peer) -> Job:
@@ -115,6 +126,15 @@ def test_who_has_not_asked_meets_no_line_that_another_has_sent(peer: Peer, other
         (b"list-jobs a ready 0 0", b"BAD_FORMAT"),
         (b"list-jobs a ready 0 1001", b"BAD_FORMAT"),
         (b"list-jobs a ready 18446744073709551616 1", b"BAD_FORMAT"),
+        (b"session", b"BAD_FORMAT"),
+        (b"session 0", b"BAD_FORMAT"),
+        (b"session 86401", b"BAD_FORMAT"),
+        (b"session -1", b"BAD_FORMAT"),
+        (b"session 1 ", b"BAD_FORMAT"),
+        (b"session " + b"0" * 200 + b"1", b"BAD_FORMAT"),
+        (b"resume", b"BAD_FORMAT"),
+        (b"resume a b", b"BAD_FORMAT"),
+        (b"resume no-such-token", b"NOT_FOUND"),
         (b"truncate", b"BAD_FORMAT"),
         (b"truncate a b", b"BAD_FORMAT"),
         (b"truncate a\0b", b"BAD_FORMAT"),
@@ -351,6 +371,7 @@ def test_jobs_are_listed_by_state_and_id(peer: Peer, other: Peer) -> None:
 
 def test_pages_follow_each_other(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_module, "_MOST_LOOKED_AT", 7)
+    monkeypatch.setattr(engine_module, "_FEW", 0)
     jobs = [peer(put_in_tube("ab"[number % 5 == 0], b"x")) for number in range(50)]
     seen: list[int] = []
     after: int | None = 0
@@ -361,6 +382,132 @@ def test_pages_follow_each_other(peer: Peer, monkeypatch: pytest.MonkeyPatch) ->
         after, pages = page.after, pages + 1
     assert seen == jobs[::5]
     assert pages >= 50 // 7
+
+
+# -- session and resume -----------------------------------------------------------
+
+
+def test_a_lost_connection_keeps_its_jobs_for_its_grace(peer: Peer, other: Peer) -> None:
+    jobs = [peer(put(b"x", ttr=60)) for _ in range(2)]
+    token = peer(session(10))
+    for job in jobs:
+        peer(reserve_job(job))
+    peer.close()
+    peer.queue.pass_time(9)
+    assert other.job(jobs[0]).state == "reserved"
+    with pytest.raises(NotFoundError):
+        other(delete(jobs[0]))
+    third = asking(peer.queue)
+    assert third(resume(token)) == jobs
+    third.queue.pass_time(20)  # the grace was for the connection that is gone
+    third(touch(jobs[0]))
+    third(delete(jobs[1]))
+    assert other.server().current_jobs_reserved == 1
+
+
+def test_jobs_go_back_when_the_grace_is_over(peer: Peer, other: Peer) -> None:
+    first = peer(put(b"x", 5))
+    second = peer(put(b"x", 5))
+    token = peer(session(10))
+    peer(reserve_job(second))
+    peer(reserve_job(first))
+    other.begin(reserve())
+    peer.close()
+    assert other.answer() is WAITING
+    peer.queue.pass_time(10)
+    assert other.answer().id == second  # in the order of their reservation
+    third = asking(peer.queue)
+    with pytest.raises(NotFoundError, match="its grace is over, or the server was restarted"):
+        third(resume(token))
+    stats = third.job(first)
+    assert (stats.state, stats.timeouts, stats.releases) == ("ready", 0, 0)
+
+
+def test_ttr_runs_on_while_nobody_is_there(peer: Peer, other: Peer) -> None:
+    short, long = peer(put(b"x", ttr=3)), peer(put(b"x", ttr=60))
+    token = peer(session(10))
+    peer(reserve_job(short))
+    peer(reserve_job(long))
+    peer.close()
+    peer.queue.pass_time(5)
+    assert (other.job(short).state, other.job(short).timeouts) == ("ready", 1)
+    third = asking(peer.queue)
+    assert third(resume(token)) == [long]
+    peer.queue.pass_time(55)
+    assert other.job(long).timeouts == 1  # also by an alarm of who took over
+
+
+def test_a_session_is_over_with_its_last_job(peer: Peer) -> None:
+    """So that nobody can leave more of them behind than there are jobs."""
+    peer(put(b"x", ttr=3))
+    peer(session(86_400))
+    taken(peer)
+    peer.close()
+    peer.queue.pass_time(3)
+    assert list(peer.queue.engine.tokens.sessions()) == []
+    assert peer.queue.engine.next_deadline() is None
+
+
+def test_a_session_goes_over_while_its_first_connection_lives(peer: Peer, other: Peer) -> None:
+    job = peer(put(b"x"))
+    token = peer(session(10))
+    peer(reserve_job(job))
+    peer.begin(reserve())  # and is dead, which nobody knows
+    third = asking(peer.queue)
+    assert third(resume(token)) == [job]
+    assert peer.session.closing
+    peer.close()
+    third(put(b"y"))
+    assert taken(third).body == b"y"
+    assert other.server().current_connections == 2
+    third.close()
+    fourth = asking(peer.queue)
+    assert len(fourth(resume(token))) == 2
+
+
+def test_who_takes_leave_keeps_nothing(peer: Peer, other: Peer) -> None:
+    job = peer(put(b"x"))
+    token = peer(session(10))
+    peer(reserve_job(job))
+    peer.send(b"quit\r\n")
+    peer.close()
+    assert other.job(job).state == "ready"
+    with pytest.raises(NotFoundError):
+        asking(peer.queue)(resume(token))
+
+
+def test_a_session_without_jobs_ends_with_its_connection(peer: Peer) -> None:
+    token = peer(session(10))
+    peer.close()
+    assert list(peer.queue.engine.tokens.sessions()) == []
+    assert peer.queue.engine.next_deadline() is None
+    with pytest.raises(NotFoundError):
+        asking(peer.queue)(resume(token))
+
+
+def test_a_connection_has_one_session(peer: Peer) -> None:
+    job = peer(put(b"x"))
+    token = peer(session(10))
+    assert peer(session(1)) == token  # with another grace
+    peer(reserve_job(job))
+    assert peer(resume(token)) == [job]
+    third = asking(peer.queue)
+    own = third(session(5))
+    third(reserve_job(third(put(b"y"))))
+    peer.close()
+    assert third(resume(token)) == [job]
+    assert third.session.token == token
+    with pytest.raises(NotFoundError):
+        asking(peer.queue)(resume(own))
+
+
+def test_an_engine_that_can_draw_no_tokens_has_no_sessions() -> None:
+    queue = VirtualQueue()
+    queue.engine = Engine(queue.now)
+    peer = queue.peer()
+    assert peer(capabilities(*CAPABILITIES)) == CAPABILITIES - {"session", "resume"}
+    with pytest.raises(UnknownCommandError):
+        peer(session(1))
 
 
 # -- truncate ---------------------------------------------------------------------

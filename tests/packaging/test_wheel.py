@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -20,6 +21,7 @@ import pytest
 
 from beanrow.version import __version__
 from tests.packaging.installed import ROOT, SECONDS, Installed
+from tools.dist import NOT_SOURCE
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
@@ -75,6 +77,7 @@ def test_the_wheel_fits_every_platform_and_has_what_it_should(wheel: Path) -> No
         "beanrow",
         "beanrow.data",
         "beanrow.dist-info",
+        "pytest_beanrow.py",
     }
 
 
@@ -161,16 +164,24 @@ def test_the_source_archive_builds_the_same_wheel(dist: Path, wheel: Path, tmp_p
     assert (tmp_path / "wheel" / wheel.name).read_bytes() == wheel.read_bytes()
 
 
+def test_a_clone_installs_as_the_readme_says(tmp_path: Path) -> None:
+    """With pip's own environment for the build, which has nothing but what we name there."""
+    shutil.copytree(ROOT, tmp_path / "clone", ignore=NOT_SOURCE)
+    home = Installed.make(tmp_path / "home", sys.executable)
+    home.pip("install", f"{tmp_path / 'clone'}[cli]")
+    assert home.run("beanrow", "--version") == f"beanrow {__version__}\n"
+    assert {file for file in SHARED if (home.path / file).is_file()} == SHARED
+
+
 def test_every_public_type_is_complete(wheel: Path, tmp_path: Path) -> None:
     """As users of pyright see it: `py.typed`, and no public name without a known type."""
     home = Installed.make(tmp_path, sys.executable)
-    home.pip("install", "--no-index", str(wheel))
+    home.pip("install", f"{wheel}[all,django,flask,starlette]", "django-stubs")
+    path = f"{home.path / 'bin'}:{os.environ.get('PATH', os.defpath)}"
     done = subprocess.run(
-        [
-            *(sys.executable, "-m", "pyright", "--pythonpath", *home.command("python")),
-            *("--ignoreexternal", "--verifytypes", "beanrow"),
-        ],
+        [sys.executable, "-m", "pyright", "--ignoreexternal", "--verifytypes", "beanrow"],
         cwd=home.path,
+        env=home.environment(PATH=path, VIRTUAL_ENV=str(home.path)),
         capture_output=True,
         text=True,
         timeout=300,

@@ -51,6 +51,8 @@ HALVES: list[tuple[Command[Any], Request]] = [
     ),
     (extensions.list_jobs("a", "ready", 7, 9), requests.ListJobs("a", "ready", 7, 9)),
     (extensions.truncate("a"), requests.Truncate("a")),
+    (extensions.session(5), requests.Session(5)),
+    (extensions.resume("0a1b"), requests.Resume("0a1b")),
     (extensions.list_times("a"), requests.ListTimes("a")),
     (extensions.list_leases(7, 9), requests.ListLeases(7, 9)),
     (extensions.list_clients(7, 9), requests.ListClients(7, 9)),
@@ -97,6 +99,7 @@ def test_every_reply_of_the_engine_is_understood_by_its_command() -> None:
     """A history of every command: each reply is a value or an error of its own, never bad."""
     pick = random.Random(7)
     engine = Engine(0, max_job_size=8)
+    engine.offer_sessions(lambda: f"t{pick.randrange(5)}")
     connections = [Connection(engine) for _ in range(3)]
     for connection in connections:
         connection.receive(extensions.capabilities(*CAPABILITIES).request, 0)
@@ -142,6 +145,7 @@ def test_every_reply_of_the_engine_is_understood_by_its_command() -> None:
         "reserve-job",
         "truncate",
         "list-jobs",
+        "resume",
     ):
         assert len(understood[name]) == 2, (name, understood[name])
     assert understood["ignore"] == {b"WATCHING", b"NOT_IGNORED"}
@@ -181,6 +185,8 @@ def some_command(pick: random.Random, engine: Engine) -> Command[Any]:
             extensions.put_unique(tube, b"z" * pick.choice([0, 9]), pick.choice([0, 5]), 1, 0, 60),
             extensions.list_jobs(pick.choice([tube, "nowhere"]), "ready"),
             extensions.truncate(pick.choice([tube, "nowhere"])),
+            extensions.session(9),
+            extensions.resume(f"t{pick.randrange(6)}"),
             extensions.list_times(pick.choice([tube, "nowhere"])),
             extensions.list_leases(),
             extensions.list_clients(),

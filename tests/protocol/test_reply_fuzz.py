@@ -14,10 +14,29 @@ from tests.protocol.test_halves import HALVES
 
 WORDS = st.sampled_from(
     [
-        *(b"INSERTED", b"RESERVED", b"FOUND", b"OK", b"USING", b"WATCHING", b"BURIED", b"KICKED"),
+        *(
+            b"INSERTED",
+            b"RESERVED",
+            b"FOUND",
+            b"OK",
+            b"USING",
+            b"RESUMED",
+            b"WATCHING",
+            b"BURIED",
+            b"KICKED",
+        ),
         *(b"DELETED", b"NOT_FOUND", b"TIMED_OUT", b"DEADLINE_SOON", b"DRAINING", b"NOT_IGNORED"),
         *(b"OUT_OF_MEMORY", b"EXPECTED_CRLF", b"JOB_TOO_BIG", b"RELEASED", b"TOUCHED", b"PAUSED"),
-        *(b"BAD_FORMAT", b"UNKNOWN_COMMAND", b"INTERNAL_ERROR", b"HELLO", b""),
+        *(
+            b"BAD_FORMAT",
+            b"UNKNOWN_COMMAND",
+            b"SESSION",
+            b"EXISTS",
+            b"TRUNCATED",
+            b"INTERNAL_ERROR",
+            b"HELLO",
+            b"",
+        ),
     ]
 )
 NUMBERS = st.sampled_from([b"0", b"1", b"7", b"-1", b"007", b"1" * 30, b"x", b"", b"\xff", b"1_0"])
@@ -33,7 +52,7 @@ REPLIES = st.builds(
 COMMANDS = [command for command, _ in HALVES]
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(command=st.sampled_from(COMMANDS), reply=st.one_of(REPLIES, st.binary(max_size=60)))
 def test_any_reply_is_a_value_or_an_error_of_ours(command: Command[object], reply: bytes) -> None:
     with suppress(BeanstalkError):

@@ -71,6 +71,8 @@ NEEDS: list[tuple[Request, set[str]]] = [
     (requests.PutUnique("key", 0, 0, 0, 60, b"x"), {"put"}),
     (requests.ListJobs("mail-1", "ready", 0, 9), {"take", "admin"}),
     (requests.Truncate("mail-1"), {"admin"}),
+    (requests.Session(9), {"put", "take", "admin", "none"}),
+    (requests.Resume("token"), {"take"}),
     (requests.ListTimes("mail-1"), {"put", "take", "admin"}),
     (requests.ListLeases(0, 9), {"admin"}),
     (requests.ListClients(0, 9), {"admin"}),
@@ -116,6 +118,10 @@ def test_a_request_needs_its_right(
     own = engine.open()
     engine.execute(own, requests.Use("mail-1"), 0)
     engine.execute(own, requests.Put(0, 0, 60, b"x"), 0)
+    if isinstance(request_, requests.Resume):
+        engine.offer_sessions(lambda: "token")
+        engine.execute(own, requests.Session(9), 0)
+        engine.execute(own, requests.ReserveJob(1), 0)
     access = Access(file, engine, Audit(None, Log()))
     session, guard = engine.open(), access.guard("here")
     session.used = session.watched[0] = engine.tubes["mail-1"]
@@ -124,7 +130,7 @@ def test_a_request_needs_its_right(
     if reply == b"FORBIDDEN\r\n":
         assert session.replies == [reply]
         assert len(engine.jobs) == 1
-        assert engine.jobs[1].state == "ready"
+        assert engine.jobs[1].holder is (own if own.held else None)
 
 
 def test_the_needs_above_are_of_every_request() -> None:
@@ -211,6 +217,8 @@ def test_a_reload_changes_who_is_connected(start_ours: Start, file: Path) -> Non
         assert producer.reply() + producer.reply() == b"USING mail-1\r\nINSERTED 1\r\n"
         for worker in (holding, waiting):
             auth(worker, "worker")
+            worker.ask(b"capabilities session\r\n")
+            assert worker.ask(b"session 1000\r\n").startswith(b"SESSION ")  # which is no way out
             worker.send(b"watch mail-1\r\nignore default\r\nreserve\r\n")
             assert worker.reply() + worker.reply() == b"WATCHING 2\r\nWATCHING 1\r\n"
             if worker is holding:

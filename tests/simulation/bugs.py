@@ -374,6 +374,46 @@ class TubeUntold(Engine):
         super()._match(tube, now)
 
 
+class GraceForgotten(Engine):
+    """A lost connection's jobs are ready at once."""
+
+    def close(self, session: Session, now: int) -> None:
+        self.end_grace(session)
+        super().close(session, now)
+
+
+class GraceWithoutEnd(Engine):
+    """Who is absent is so for ever."""
+
+    def close(self, session: Session, now: int) -> None:
+        super().close(session, now)
+        if session.absent_until:
+            session.absent_until = NEVER
+
+
+class GraceAtQuit(Engine):
+    """Who says quit is waited for too."""
+
+    def _quit(self, session: Session, request: requests.Quit, now: int) -> None:
+        session.closing = True
+
+
+class ResumedJobsNeverExpire(Engine):
+    """A resumed session has no alarm for the jobs that it took over."""
+
+    def _hold_instead(self, session: Session, other: Session) -> None:
+        other.soonest = NEVER
+        super()._hold_instead(session, other)
+
+
+class DismissedWaitsOn(Engine):
+    """Who lost its session still waits for jobs."""
+
+    def _dismiss(self, session: Session) -> None:
+        session.closing = True
+        self._say(session, b"")
+
+
 BUGS: list[type[Engine]] = [
     ReleasedToTheEnd,
     LastComeFirstServed,
@@ -407,4 +447,9 @@ BUGS: list[type[Engine]] = [
     KeyGoesWithItsJob,
     OldestIsTheBest,
     TubeUntold,
+    GraceForgotten,
+    GraceWithoutEnd,
+    GraceAtQuit,
+    ResumedJobsNeverExpire,
+    DismissedWaitsOn,
 ]

@@ -32,6 +32,7 @@ from beanrow.journal.journal import Journal
 from beanrow.journal.opening import open_journal
 from beanrow.journal.recovery import Recovered, recover
 from beanrow.journal.space import SEGMENT
+from tests.engine.peers import tokens
 from tests.simulation.check import check
 from tests.simulation.disk import CutError, SimulatedDisk
 from tests.simulation.model import SECOND, Model, ModelJob, ModelKey, ModelTube
@@ -335,6 +336,7 @@ class KeptSimulation(Simulation):
         for capacity in (self._disk.capacity, 1 << 30):
             self._disk.capacity = capacity
             self._engine = self._make_engine(self._now, max_job_size=MAX_JOB_SIZE)
+            self._engine.offer_sessions(tokens())
             try:
                 return self._start_journal(self._disk)
             except JournalError:

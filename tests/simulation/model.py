@@ -88,7 +88,17 @@ class ModelPeer:
     producer: bool = False
     worker: bool = False
     words: set[str] = field(default_factory=set)
+    token: str = ""
+    grace: int = 0
     said: list[bytes] = field(default_factory=list)
+
+
+@dataclass
+class Absent:
+    """A session whose connection is gone; its number goes on being the holder of its jobs."""
+
+    peer: ModelPeer
+    until: int
 
 
 class Model:
@@ -104,6 +114,9 @@ class Model:
         self.tubes = [ModelTube("default")]
         self.peers: dict[int, ModelPeer] = {}
         self.keys: dict[tuple[str, str], ModelKey] = {}  # also those that are free again
+        self.tokens: dict[str, int] = {}  # by whom they are held, there or absent
+        self.absent: dict[int, Absent] = {}
+        self.tokens_drawn = 0
         self.ids_used = 0
         self.job_timeouts = 0
         self.total_jobs = 0
@@ -228,6 +241,9 @@ class Model:
                 ends += [] if peer.wait_until is None else [peer.wait_until]
             if ends:
                 times["peer", number] = min(ends)
+        for number, absent in self.absent.items():
+            ends = [job.deadline for job in self.held_by(number)]
+            times["peer", number] = min([*ends, absent.until])
         for tube in self.tubes:
             ends = [job.deadline for job in self.jobs_of(tube.name, "delayed")]
             ends += [tube.paused_until] if tube.paused_until else []
@@ -243,7 +259,7 @@ class Model:
             self.wake_tube(str(which), now)
 
     def wake_peer(self, number: int, now: int) -> None:
-        peer = self.peers[number]
+        peer = self.peers.get(number, ModelPeer())
         if peer.waits_since and self.in_last_second(number, now):
             self.answer(number, replies.DEADLINE_SOON)
         over = [job for job in self.held_by(number) if job.deadline <= now]
@@ -253,6 +269,16 @@ class Model:
             self.into(job, "ready", now)
         if peer.waits_since and peer.wait_until is not None and peer.wait_until <= now:
             self.answer(number, replies.TIMED_OUT)
+        absent = self.absent.get(number)
+        if absent is not None and (absent.until <= now or not self.held_by(number)):
+            self.give_back(number, now)
+
+    def give_back(self, number: int, now: int) -> None:
+        """Make all jobs of a session ready, and end it."""
+        for job in self.held_by(number):
+            self.into(job, "ready", now)
+        self.absent.pop(number, None)
+        self.tokens = {token: one for token, one in self.tokens.items() if one != number}
 
     def wake_tube(self, name: str, now: int) -> None:
         tube = self.tube(name)
@@ -272,10 +298,11 @@ class Model:
         self.peers[number] = ModelPeer(self.total_connections)
 
     def close(self, number: int, now: int) -> None:
-        held = self.held_by(number)
         peer = self.peers.pop(number)
-        for job in held:
-            self.into(job, "ready", now)
+        if peer.token and self.held_by(number):
+            self.absent[number] = Absent(peer, now + peer.grace * SECOND)
+        else:
+            self.give_back(number, now)
         for name in (peer.used, *peer.watched):
             self.drop_tube(name)
 
@@ -525,7 +552,9 @@ class Model:
         page = sorted(held, key=lambda job: job.id)[: request.limit]
         rows = []
         for job in page:
-            holder, figures = self.peers[job.holder], self.figures_of(job, now)
+            figures = self.figures_of(job, now)
+            there = self.peers.get(job.holder)
+            holder = self.absent[job.holder].peer if there is None else there
             rows.append(
                 Lease(
                     job.id,
@@ -579,6 +608,32 @@ class Model:
     ) -> bytes:
         peer.words |= CAPABILITIES.intersection(request.words)
         return replies.ok(write_list(sorted(CAPABILITIES)))
+
+    def session(self, number: int, peer: ModelPeer, request: requests.Session, now: int) -> bytes:
+        if not peer.token:
+            self.tokens_drawn += 1
+            peer.token = f"t{self.tokens_drawn}"
+            self.tokens[peer.token] = number
+        peer.grace = request.grace
+        return replies.session(peer.token)
+
+    def resume(self, number: int, peer: ModelPeer, request: requests.Resume, now: int) -> bytes:
+        other = self.tokens.get(request.token)
+        if other is None:
+            return replies.NOT_FOUND
+        jobs = self.held_by(other)
+        if other != number:
+            self.tokens.pop(peer.token, None)
+            self.tokens[request.token], peer.token = number, request.token
+            for job in jobs:
+                job.holder, job.since = number, self.serial()
+            if other in self.absent:
+                peer.grace = self.absent.pop(other).peer.grace
+            else:
+                peer.grace = self.peers[other].grace
+                self.peers[other].token = ""
+                self.answer(other, b"")
+        return replies.resumed(len(jobs), write_list(str(job.id) for job in jobs))
 
     def stats(self, number: int, peer: ModelPeer, request: object, now: int) -> bytes:
         peers = self.peers.values()
@@ -664,8 +719,10 @@ class Model:
     def list_tube_used(self, number: int, peer: ModelPeer, *_: object) -> bytes:
         return replies.using(peer.used)
 
-    def quit(self, *_: object) -> None:
+    def quit(self, number: int, peer: ModelPeer, *_: object) -> None:
         """The driver closes the peer."""
+        self.tokens.pop(peer.token, None)
+        peer.token = ""
 
     def bad_format(
         self, number: int, peer: ModelPeer, request: requests.BadFormat, now: int

@@ -19,6 +19,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 from unittest import mock
 
+from beanrow.engine import engine as engine_module
 from beanrow.engine import ready, timers, tube
 from beanrow.engine.engine import Engine
 from beanrow.engine.session import Session
@@ -26,6 +27,7 @@ from beanrow.protocol import requests
 from beanrow.protocol.capabilities import CAPABILITIES
 from beanrow.protocol.listing import STATES
 from beanrow.protocol.requests import Request
+from tests.engine.peers import tokens
 from tests.simulation.check import check
 from tests.simulation.model import SECOND, Due, Model
 
@@ -46,6 +48,7 @@ def stale_allowed(number: int) -> Iterator[None]:
     with ExitStack() as undo:
         for module in (ready, timers, tube):
             undo.enter_context(mock.patch.object(module, "_STALE_ALLOWED", number))
+        undo.enter_context(mock.patch.object(engine_module, "_FEW", number))
         yield
 
 
@@ -67,6 +70,7 @@ class Simulation:
         ]
         self._now = START
         self._engine = make_engine(START, max_job_size=MAX_JOB_SIZE)
+        self._engine.offer_sessions(tokens())
         self._model = Model(START, MAX_JOB_SIZE)
         self._sessions: dict[int, Session] = {}
         self._numbers = itertools.count(1)
@@ -86,9 +90,14 @@ class Simulation:
             raise HistoryError(f"{error}\n  after\n{story}") from error
 
     def _step(self) -> None:
+        self._close_dismissed()
         pick = self._random.random()
         numbers = list(self._sessions)
-        idle = [number for number, session in self._sessions.items() if not session.waiting]
+        idle = [
+            number
+            for number, session in self._sessions.items()
+            if not session.waiting and not session.closing
+        ]
         if not idle or (pick < 0.04 and len(numbers) < MOST_PEERS):
             self._open()
         elif pick < 0.06:
@@ -201,6 +210,12 @@ class Simulation:
         session.replies.clear()
         self._compare()
 
+    def _close_dismissed(self) -> None:
+        """Close who lost its session to another, now or later: a server does it after the turn."""
+        for number in [one for one, session in self._sessions.items() if session.closing]:
+            if self._random.random() < 0.2:
+                self._close(number)
+
     def _drain(self) -> None:
         draining = self._engine.draining = self._model.draining = not self._engine.draining
         self._tell(f"draining is {draining}")
@@ -254,6 +269,9 @@ class Simulation:
 
     def _hear(self, said: dict[int, list[bytes]]) -> None:
         for number, told in said.items():
+            if told == [b""]:  # another one has its session: it is closed without a word
+                self._asked.pop(number, None)
+                continue
             if len(told) != 1:
                 raise AssertionError(f"{number} was told {told} for one request")
             request = self._asked.pop(number)
@@ -320,6 +338,18 @@ class Simulation:
     def _words(self) -> tuple[str, ...]:
         return tuple(self._random.sample(sorted(CAPABILITIES), len(CAPABILITIES) // 2))
 
+    def _grace(self) -> int:
+        return self._random.choice([1, 2, 5])
+
+    def _token(self) -> str:
+        """One of somebody who waits, or is absent, rather than any."""
+        known = [
+            session.token
+            for session in self._engine.tokens.sessions()
+            for _ in range(5 if session.waiting or session.absent_until else 1)
+        ]
+        return self._random.choice([*known, "t0"])
+
     def _bound(self) -> int:
         return self._random.choice([0, 1, 2, 2**32 - 1])
 
@@ -360,6 +390,8 @@ WEIGHTS: dict[type[Request], float] = {
     requests.PutUnique: 4,
     requests.ListJobs: 2,
     requests.Truncate: 0.7,
+    requests.Session: 6,
+    requests.Resume: 4,
     requests.ListTimes: 2,
     requests.ListLeases: 2,
     requests.ListClients: 1,

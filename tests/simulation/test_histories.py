@@ -76,6 +76,8 @@ def test_histories_go_far() -> None:
         ("PeekDelayed", b"FOUND"),
         ("PeekBuried", b"FOUND"),
         ("StatsTube", b"NOT_FOUND"),
+        ("Resume", b"RESUMED"),
+        ("Resume", b"NOT_FOUND"),
     ):
         assert seen.count(pair) >= 10, pair
 

@@ -97,9 +97,11 @@ def test_nothing_is_put_for_a_tick_long_ago_where_none_is_asked_for(
     assert jobs(client, tube) == 0
 
 
+@pytest.mark.parametrize("server", ["beanstalkd"], indirect=True)
 def test_two_first_tokens_become_one_before_anything_is_put(
     app: App, client: Client, server: Server, tube: str
 ) -> None:
+    """On a server without unique puts."""
     schedule, _ = scheduled(app, tube)
     body = json.dumps({"tick": 101.0, "when": "every 1 s"})
     for _ in range(3):
@@ -111,6 +113,95 @@ def test_two_first_tokens_become_one_before_anything_is_put(
         carry(other, schedule.tick(theirs.id, theirs.body, 101.2))  # mine waits: it goes
         assert jobs(client, tube) == 1
         assert client.stats_tube(f"{tube}.schedule").current_jobs_delayed == 1
+
+
+ours = pytest.mark.parametrize("server", ["beanrow"], indirect=True)
+"""The server with unique puts."""
+
+
+@ours
+def test_any_number_of_first_looks_put_one_token(
+    app: App, client: Client, server: Server, tube: str
+) -> None:
+    schedule, _ = scheduled(app, tube)
+    both = threading.Barrier(8)
+
+    def look() -> None:
+        with Client(server.address) as one:
+            both.wait(20)
+            carry(one, schedule.look(100.5))
+
+    lookers = [threading.Thread(target=look) for _ in range(8)]
+    for one in lookers:
+        one.start()
+    for one in lookers:
+        one.join(20)
+    assert client.stats_tube(f"{tube}.schedule").total_jobs == 1
+
+
+@ours
+def test_tokens_of_one_tick_put_its_job_once(
+    app: App, client: Client, server: Server, tube: str
+) -> None:
+    schedule, _ = scheduled(app, tube)
+    body = json.dumps({"tick": 101.0, "when": "every 1 s"})
+    for _ in range(3):
+        client.put(body, tube=f"{tube}.schedule")
+    client.watch(f"{tube}.schedule")
+    client.watch(tube)  # which keeps it, and its counts
+    for one in client.reserve_many(3):
+        carry(client, schedule.tick(one.id, one.body, 101.2))
+    assert client.stats_tube(tube).total_jobs == 1
+    assert client.stats_tube(f"{tube}.schedule").current_jobs_delayed == 1
+
+
+@ours
+@pytest.mark.parametrize("cut", range(6))
+def test_a_write_that_was_cut_is_said_again(
+    app: App, client: Client, server: Server, tube: str, cut: int
+) -> None:
+    """However much of it the server had carried out, and though the job is done meanwhile."""
+    schedule, _ = scheduled(app, tube)
+    carry(client, schedule.look(100.5))
+    with Client(server.address) as first:
+        one = token(first, tube)
+        talk = schedule.tick(one.id, one.body, 101.2)
+        said = next(talk)
+        while not any(command.name == "delete" for command in said):
+            with first.pipeline() as pipe:
+                pending = [pipe.add(command) for command in said]
+            said = talk.send([each.error or each.result() for each in pending])
+        assert len(said) == 5
+        with first.pipeline() as pipe:
+            for command in said[:cut]:
+                pipe.add(command)
+    done = 0
+    for _ in range(2):
+        if jobs(client, tube):
+            done += client.drain_tube(tube)
+        if client.stats_tube(f"{tube}.schedule").current_jobs_ready:
+            client.watch(f"{tube}.schedule")
+            again = client.reserve(timeout=5)
+            assert again is not None
+            carry(client, schedule.tick(again.id, again.body, 101.3))
+    assert done == 1
+    assert json.loads(token(client, tube).body)["tick"] == 102.0
+    assert jobs(client, f"{tube}.schedule") == 0
+
+
+def test_the_token_of_a_far_tick_is_put_back(app: App, client: Client, tube: str) -> None:
+    @app.every("0 0 1 1 *")
+    @app.task(tube=tube)
+    def yearly() -> None: ...
+
+    schedule = app.tasks[f"{tube}.schedule"].schedule
+    assert schedule is not None
+    carry(client, schedule.look(100.0))
+    one = token(client, tube)
+    carry(client, schedule.tick(one.id, one.body, 100.0))
+    stats = client.stats_job(one)
+    assert (stats.state, stats.delay) == ("delayed", 86_400)
+    assert jobs(client, tube) == 0
 
 
 def test_a_changed_schedule_replaces_its_token(app: App, client: Client, tube: str) -> None:

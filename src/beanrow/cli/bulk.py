@@ -31,7 +31,7 @@ __all__ = [
     "tell",
 ]
 
-_AT_ONCE = 100
+AT_ONCE = 100
 
 T = TypeVar("T")
 
@@ -57,7 +57,7 @@ def choose(
     """Give the jobs with these ids, or those that the selection finds."""
     if ids:
         return list(jobs_by_id(client, dict.fromkeys(ids), bodies=bodies))
-    with show_count("ids asked for") as tell_count:
+    with show_count("looked at") as tell_count:
         return list(find(client, wanted, bodies=bodies, tell=tell_count))
 
 
@@ -78,9 +78,9 @@ def agree(question: str, yes: bool) -> None:
 def by_the_hundred(items: list[T], what: str, *, beside_output: bool = False) -> Iterator[list[T]]:
     """Cut them into what goes out in one write, and show how far that is."""
     with show_count(what, beside_output=beside_output) as tell_count:
-        for first in range(0, len(items), _AT_ONCE):
-            yield items[first : first + _AT_ONCE]
-            tell_count(min(first + _AT_ONCE, len(items)), len(items))
+        for first in range(0, len(items), AT_ONCE):
+            yield items[first : first + AT_ONCE]
+            tell_count(min(first + AT_ONCE, len(items)), len(items))
 
 
 def count(number: int, what: str = "job") -> str:

@@ -2,14 +2,18 @@
 
 Laws:
 - A job goes into the undo file before it is deleted.
-- As many are deleted as there were at the start: both end while others put.
+- As many are deleted as there were at the start: both end while others put. But where the server
+  truncates, all go that are there in that moment.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import click
 
 from beanrow.cli.bulk import (
+    AT_ONCE,
     DRY_RUN,
     IDS,
     UNDO,
@@ -26,16 +30,16 @@ from beanrow.cli.progress import show_count
 from beanrow.cli.selection import selection_options
 from beanrow.client.address import Address
 from beanrow.client.sync import Client
-from beanrow.errors import NotFoundError
+from beanrow.errors import NotFoundError, NotOfferedError
 from beanrow.jobs.lines import undo_file
 from beanrow.jobs.search import (
     Found,
     NothingThereError,
     Part,
     carry_out,
-    next_jobs,
     no_job,
     parts_of,
+    windows,
 )
 from beanrow.jobs.selection import STATES, Selection
 from beanrow.protocol import commands
@@ -68,8 +72,8 @@ def delete(
     """Delete jobs that nobody holds.
 
     They are those with an ID, or all of the tubes in the states, or those of them that the other
-    options find: for that each id of the server is asked for. Without them it costs a round trip
-    for each job.
+    options find. The original server has no list: there each id is asked for to find them, and
+    without other options it costs a few round trips for each job.
     """
     one_choice(ids, wanted)
     with connected(server) as client:
@@ -102,8 +106,9 @@ def truncate(
 ) -> None:
     """Delete all jobs of tubes that nobody holds.
 
-    Ready jobs of a tube that is not paused go by the hundred, all others cost a round trip each;
-    so does every job where there is an undo file.
+    On our server it is one command a tube. On the original one ready jobs of a tube that is not
+    paused go by the hundred, all others cost a round trip each; so does every job where there is
+    an undo file.
     """
     with connected(server) as client:
         parts = parts_of(client, globs, STATES)
@@ -137,9 +142,10 @@ def _delete_parts(
     _agree_to(parts, yes)
     with undo_file(path) as undo, show_count("jobs deleted") as tell_count:
         for part in parts:
-            for found in next_jobs(client, part.tube, part.state, part.jobs):
-                undo.keep(found)
-                deleted += sum(carry_out(client, [commands.delete(found.stats.id)]))
+            for some in windows(client, part, part.jobs, AT_ONCE, bodies=undo.wanted):
+                for found in some:
+                    undo.keep(found)
+                deleted += sum(carry_out(client, [commands.delete(one.stats.id) for one in some]))
                 tell_count(deleted, total)
     return deleted
 
@@ -152,7 +158,19 @@ def _drain(client: Client, parts: list[Part]) -> int:
             def advance(done: int, before: int = deleted) -> None:
                 tell_count(before + done, total)
 
-            deleted += client.drain_tube(tube, progress=advance)
+            deleted += _truncate(client, tube, advance)
+    return deleted
+
+
+def _truncate(client: Client, tube: str, advance: Callable[[int], None]) -> int:
+    """Delete the jobs of a tube, in one command where the server has it."""
+    try:
+        deleted = client.truncate(tube)
+    except NotOfferedError:
+        return client.drain_tube(tube, progress=advance)
+    except NotFoundError:
+        return 0  # its last job was deleted meanwhile, and it is gone
+    advance(deleted)
     return deleted
 
 

@@ -47,14 +47,14 @@ Examples:
 def dump(wanted: Selection, server: Address) -> None:
     """Print jobs as lines of JSON, which 'beanrow restore' reads. None is taken.
 
-    Jobs that workers hold are among them, as ready ones. The original protocol has no list: each
-    id that the server has given out is asked for, about 60,000 ids a second, and a job that is put
+    Jobs that workers hold are among them, as ready ones. The original server has no list: there
+    each id that it has given out is asked for, about 60,000 ids a second. A job that is put
     meanwhile may be missing: while others put and take it is no picture of one moment. Pauses
     of tubes are not in it.
     """
     with (
         connected(server) as client,
-        show_count("ids asked for", beside_output=True) as tell_count,
+        show_count("looked at", beside_output=True) as tell_count,
     ):
         for one in find(client, wanted, bodies=True, tell=tell_count):
             write(job_line(one))

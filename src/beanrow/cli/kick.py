@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import click
 
-from beanrow.cli.bulk import DRY_RUN, IDS, by_the_hundred, choose, count, one_choice, tell
+from beanrow.cli.bulk import AT_ONCE, DRY_RUN, IDS, by_the_hundred, choose, count, one_choice, tell
 from beanrow.cli.options import COUNT, connected, shared_options
 from beanrow.cli.selection import selection_options
 from beanrow.client.address import Address
 from beanrow.client.sync import Client
-from beanrow.jobs.search import NothingThereError, carry_out, chosen_tubes
+from beanrow.jobs.search import (
+    NothingThereError,
+    Part,
+    carry_out,
+    chosen_tubes,
+    lists_jobs,
+    windows,
+)
 from beanrow.jobs.selection import Selection
 from beanrow.protocol import commands
 from beanrow.protocol.stats import TubeStats
@@ -43,8 +50,8 @@ def kick(
     """Make buried or delayed jobs ready.
 
     They are those with an ID, or --count or --all of the tubes, or those that the other options
-    find: for that each id of the server is asked for. --all costs a round trip for each job
-    where a tube has delayed ones too.
+    find: for that the original server is asked for each id. There --all costs a round trip for
+    each job where a tube has delayed ones too.
     """
     whole = most is not None or all_buried
     if whole and (most is not None and all_buried):
@@ -67,11 +74,21 @@ def kick(
 
 def _kick_tube(client: Client, tube: TubeStats, most: int | None, *, dry_run: bool) -> int:
     if most is None:
-        return tube.current_jobs_buried if dry_run else client.kick_all(tube.name)
+        return tube.current_jobs_buried if dry_run else _kick_buried(client, tube)
     if dry_run:
         return min(most, tube.current_jobs_buried or tube.current_jobs_delayed)
     client.use(tube.name)
     return client.kick(most)
+
+
+def _kick_buried(client: Client, tube: TubeStats) -> int:
+    if not tube.current_jobs_delayed or not lists_jobs(client):
+        return client.kick_all(tube.name)
+    buried = Part(tube.name, "buried", tube.current_jobs_buried)
+    return sum(
+        sum(carry_out(client, [commands.kick_job(one.stats.id) for one in some]))
+        for some in windows(client, buried, buried.jobs, AT_ONCE, bodies=False)
+    )
 
 
 def _kick_jobs(client: Client, ids: tuple[int, ...], wanted: Selection, *, dry_run: bool) -> int:

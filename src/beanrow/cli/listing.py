@@ -35,7 +35,7 @@ Examples:
 def list_(wanted: Selection, servers: tuple[Address, ...], as_json: bool) -> None:
     """List jobs with their bodies, by their ids. None is taken, and nothing is changed.
 
-    The original protocol has no list: each id that the server has given out is asked for, about
+    The original server has no list: there each id that it has given out is asked for, about
     60,000 ids a second, however few jobs are left. Above a million ids say which with --ids.
     The columns age and left (of a delay, or of a worker's time) are seconds.
     """
@@ -50,7 +50,7 @@ def _on_all(servers: tuple[Address, ...], wanted: Selection) -> Iterator[tuple[s
     for server in servers:
         with (
             connected(server) as client,
-            show_count("ids asked for", beside_output=True) as tell_count,
+            show_count("looked at", beside_output=True) as tell_count,
         ):
             for one in find(client, wanted, bodies=True, tell=tell_count):
                 yield str(server) if len(servers) > 1 else "", one

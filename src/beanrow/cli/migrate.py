@@ -24,7 +24,7 @@ from beanrow.client.address import Address
 from beanrow.client.sync import Client
 from beanrow.errors import BeanstalkError
 from beanrow.jobs.lines import spec_of
-from beanrow.jobs.search import Found, Part, ask, carry_out, next_jobs, parts_of, tubes_of
+from beanrow.jobs.search import Found, Part, ask, carry_out, parts_of, tubes_of, windows
 from beanrow.jobs.selection import STATES
 from beanrow.jobs.store import store
 from beanrow.protocol import commands
@@ -103,9 +103,9 @@ def _migrate(old: Client, new: Client, parts: list[Part], pace: Pace) -> Iterato
                     break  # none is ready any more, or the tube is paused
                 left -= len(window)
                 yield _move(old, new, window, pace, held=True)
-        for one in next_jobs(old, part.tube, part.state, left):
+        for some in windows(old, part, left, pace.at_once):
             pace.wait()
-            yield _move(old, new, [one], pace, held=False)
+            yield _move(old, new, some, pace, held=False)
 
 
 def _watch_only(client: Client, tube: str) -> None:

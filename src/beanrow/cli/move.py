@@ -50,7 +50,7 @@ def move(
     """Move jobs that nobody holds.
 
     They are those with an ID, or the ready ones of the tubes, or those in other states or with
-    what else the options ask: for that each id of the server is asked for.
+    what else the options ask: for that the original server is asked for each id.
     Without --to they are dead letters: the job in each is put again, where it came from, as it
     was first put. Each job gets another id; it is printed behind the old one.
     """

@@ -39,6 +39,7 @@ __all__ = [
     "server_option",
     "shared_options",
     "shared_options_of_servers",
+    "shared_servers",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -97,8 +98,8 @@ def shared_options(verb: F) -> F:
     return server_option(_AS_JSON(verb))
 
 
-def shared_options_of_servers(verb: F) -> F:
-    """Give a verb --server, more than once, as ``servers``, and --json, as ``as_json: bool``."""
+def shared_servers(verb: F) -> F:
+    """Give a verb --server, more than once, as ``servers``."""
     servers = click.option(
         "--server",
         "servers",
@@ -107,7 +108,12 @@ def shared_options_of_servers(verb: F) -> F:
         callback=_chosen_servers,
         help=f"May be repeated. {_DEFAULT}",
     )
-    return servers(_AS_JSON(verb))
+    return servers(verb)
+
+
+def shared_options_of_servers(verb: F) -> F:
+    """Give a verb --server, more than once, as ``servers``, and --json, as ``as_json: bool``."""
+    return shared_servers(_AS_JSON(verb))
 
 
 def _chosen_server(

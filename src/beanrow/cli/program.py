@@ -13,6 +13,7 @@ from beanrow.cli.delete import delete, truncate
 from beanrow.cli.dump import dump, restore
 from beanrow.cli.edit import edit
 from beanrow.cli.exits import CODES, Exit, exit_code, one_line
+from beanrow.cli.exporter import exporter
 from beanrow.cli.hold import bury, release, touch
 from beanrow.cli.journal import journal
 from beanrow.cli.kick import kick
@@ -29,6 +30,7 @@ from beanrow.cli.reserve import reserve
 from beanrow.cli.serve import serve
 from beanrow.cli.stats import stats, tubes
 from beanrow.cli.tail import tail
+from beanrow.cli.top import top
 from beanrow.cli.watch import watch
 from beanrow.cli.work import work
 from beanrow.client.address import Address
@@ -67,11 +69,11 @@ def command_line(ctx: click.Context, servers: tuple[Address, ...]) -> None:
 
 
 _VERBS = (
-    *(put, reserve, peek, tail, list_, stats, tubes, watch),
+    *(put, reserve, peek, tail, list_, stats, tubes, top, watch),
     *(kick, bury, release, touch, delete, truncate, move, copy, edit),
     *(dump, restore, migrate),
     *(pause, resume),
-    *(serve, work, journal, bench, conform),
+    *(serve, work, journal, exporter, bench, conform),
     *(completion, man),
 )
 for _verb in _VERBS:

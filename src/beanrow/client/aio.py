@@ -47,8 +47,8 @@ T = TypeVar("T")
 class AsyncClient(AsyncExtended):
     """A client of one Beanstalk server, for asyncio; one for all tasks of a loop.
 
-    ``address``, ``timeout``, ``encoding``, ``tls`` and ``trace`` are those of ``Client``,
-    and so are the methods. Many tasks may call them at once: their commands are
+    ``address``, ``timeout``, ``encoding``, ``session``, ``tls`` and ``trace`` are those of
+    ``Client``, and so are the methods. Many tasks may call them at once: their commands are
     pipelined on one connection. Each waiting ``reserve`` has a connection of its own, so
     that DeadlineSoon never comes; watching or ignoring a tube holds for the reserves that
     begin after it.

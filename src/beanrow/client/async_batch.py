@@ -87,6 +87,7 @@ class AsyncBatches(AsyncSpeaker):
         self, jobs: Iterable[Job | int], *, progress: Progress | None = None
     ) -> None:
         main = await self._lines.open_main()
+        await self._lines.resume_all()
         held_by: dict[Command[None], tuple[int, Line]] = {}
 
         def items() -> Iterator[Item[None]]:
@@ -103,7 +104,7 @@ class AsyncBatches(AsyncSpeaker):
         def submit(command: Command[None]) -> Awaitable[None]:
             job_id, line = held_by.pop(command, (0, main))
             sent = line.submit(command)
-            return sent if line is main else lost_as_job(sent, command, job_id)
+            return sent if line is main else lost_as_job(line, sent, command, job_id)
 
         all_or_error("delete_many", await _results(submit, items(), progress))
 
@@ -151,6 +152,7 @@ class AsyncBatches(AsyncSpeaker):
         self, pipeline: list[Command[Any]], tube: str | None = None
     ) -> list[Result[Any]]:
         """Carry out a pipeline on a line of its own and give its results."""
+        await self._lines.resume_all()
         line = await self._lines.take()
         line.align(self._state)
         used = tube or self._state.used
@@ -197,7 +199,7 @@ class AsyncBatches(AsyncSpeaker):
                 refused.set_exception(error)
                 return refused
             if holder is not None:
-                return lost_as_job(holder.submit(ours), command, number)
+                return lost_as_job(holder, holder.submit(ours), command, number)
         return line.submit(command, wait)
 
 

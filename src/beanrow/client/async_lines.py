@@ -7,6 +7,8 @@ Laws:
   closed, and one whose job was left to its ttr is told by the server, and used again.
 - What breaks is told once: its jobs are lost, the hooks are called, and then whoever
   waits for an answer hears of it.
+- A line with a session is not lost with what it held while its grace lasts: whoever needs it
+  next goes on with the session over a new line, its heir.
 - A forked process refuses: the loop and its sockets are the parent's.
 """
 
@@ -17,14 +19,15 @@ import os
 import weakref
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from beanrow.client.address import Address, read_address
 from beanrow.client.line import Line
+from beanrow.client.offered import ASKED, begin_session
 from beanrow.client.state import BROKE, State
 from beanrow.client.wire import connect_failed, introduction, tls_context
-from beanrow.errors import ClientClosedError, ConnectFailedError, NotFoundError
-from beanrow.protocol import commands
+from beanrow.errors import ClientClosedError, CommandError, ConnectFailedError, NotFoundError
+from beanrow.protocol import commands, extensions
 from beanrow.protocol.authentication import check_auth
 from beanrow.protocol.commands import Command
 
@@ -46,17 +49,31 @@ _CLOSED = "was closed"
 _FORKED = "belongs to the process that this one was forked from"
 
 
+Dial: TypeAlias = Callable[[Line, Address, "ssl.SSLContext | None"], Coroutine[Any, Any, None]]
+
+
+async def _dial(line: Line, address: Address, tls: ssl.SSLContext | None) -> None:
+    """Connect a line to the server at this address; OSError or UnicodeError if that fails."""
+    loop = asyncio.get_running_loop()
+    if address.path:
+        await loop.create_unix_connection(lambda: line, address.path)
+    else:
+        await loop.create_connection(lambda: line, address.host, address.port, ssl=tls)
+
+
 class Lines:
     """Opens, keeps and ends the lines of one client.
 
     ``main`` is the line of all that needs no reservation, None while there is none.
-    ``outage`` is true while the server that was there is not.
+    ``outage`` is true while the server that was there is not. ``dial`` connects a line: another
+    one than the usual reaches a server without sockets, in a test.
     """
 
     __slots__ = (
-        "__weakref__", "_address", "_end", "_held_long", "_idle", "_lines", "_lost_jobs",
-        "_main_lost", "_on_jobs_lost", "_on_reconnect", "_opening", "_review", "_starting",
-        "_state", "_tasks", "_timeout", "_tls", "_trace", "_unused", "main", "outage",
+        "__weakref__", "_address", "_end", "_held_long", "_idle", "_left", "_lines", "_lost_jobs",
+        "_main_lost", "_on_jobs_lost", "_on_reconnect", "_opening", "_resuming", "_review", "_starting",
+        "_state", "_tasks", "_timeout", "_tls", "_trace", "_unused", "dial", "main",
+        "outage",
     )  # fmt: skip
 
     def __init__(
@@ -83,10 +100,13 @@ class Lines:
         self._lines: set[Line] = set()
         self._lost_jobs: list[int] = []
         self._main_lost = False
+        self._left: list[str] = []  # tokens of lines that broke with no job that is known
         self._opening = asyncio.Lock()
+        self._resuming = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._starting: asyncio.Task[ChildServer] | None = None
         self._end = ""
+        self.dial: Dial = _dial
         self.main: Line | None = None
         self.outage: bool = False
         _all.add(self)
@@ -121,11 +141,81 @@ class Lines:
         return line
 
     async def _open_idle(self) -> None:
-        self._idle.append(await self._opened())
+        self._idle.append(await self._opened_to_reserve())
+
+    async def _opened_to_reserve(self) -> Line:
+        """Open a line that begins a session, if the client wants one."""
+        line = await self._opened()
+        if self._state.grace:
+            try:
+                words = line.words = await line.submit(ASKED)
+                line.token = await line.submit(begin_session(self._state.grace, words, line.peer))
+                while self._left:
+                    await self._put_back_left(line, self._left[-1])
+            except BaseException:
+                self.end(line)
+                raise
+        return line
+
+    # -- sessions -----------------------------------------------------------------
+
+    async def resume(self, line: Line) -> None:
+        """Go on with the session of a line that broke, over its heir; nothing if it has none.
+
+        What the heir does not hold is lost then, and told.
+        """
+        while line.heir is not None:
+            line = line.heir
+        if not line.closed or not line.token:
+            return
+        async with self._resuming:
+            if line.heir is None:
+                await self.within(self._timeout, self._resume(line))
+
+    async def resume_all(self) -> None:
+        """Go on with the session of every line that broke and held jobs."""
+        for line in {one for one in self._state.held.values() if isinstance(one, Line)}:
+            await self.resume(line)
+
+    async def _put_back_left(self, line: Line, token: str) -> None:
+        """Put the jobs back that were on their way to a line that was lost, if there are any."""
+        try:
+            job_ids = await line.submit(extensions.resume(token))
+            line.token = token
+            for job_id in job_ids:
+                await _put_back(line, job_id)
+        except NotFoundError:
+            pass  # there were none, or they are back by now
+        if token in self._left:
+            self._left.remove(token)
+
+    async def _resume(self, line: Line) -> None:
+        heir = await self._opened_to_reserve()
+        try:
+            heir.align(self._state)
+            try:
+                job_ids = await heir.submit(extensions.resume(line.token))
+                heir.token = line.token
+            except NotFoundError:
+                job_ids = []
+            resumed = set(job_ids)
+            for job_id in resumed.difference(self._state.held_by(line)):
+                await _put_back(heir, job_id)
+        except BaseException:
+            self.end(heir)
+            raise
+        self._lose(self._state.hand_over(line, heir, resumed))
+        line.handed = frozenset(self._state.held_by(heir))
+        line.heir = heir
+        heir.jobs.update(line.handed)
+        if not heir.jobs:
+            self.rest(heir)
+        if self._on_reconnect is not None:
+            self._on_reconnect()
 
     async def _opened(self) -> Line:
         """Open a line; ConnectFailedError if nobody answers."""
-        loop, trace = asyncio.get_running_loop(), None
+        trace = None
         address = await self._server_address()
         if self._trace:
             from beanrow.client.trace import Trace
@@ -133,12 +223,7 @@ class Lines:
             trace = Trace(str(address))
         line = Line(str(address), self._timeout, self, trace)
         try:
-            if address.path:
-                await loop.create_unix_connection(lambda: line, address.path)
-            else:
-                await loop.create_connection(
-                    lambda: line, address.host, address.port, ssl=self._tls
-                )
+            await self.dial(line, address, self._tls)
         except (OSError, UnicodeError) as error:
             raise connect_failed(address, error) from error
         self._lines.add(line)
@@ -291,11 +376,18 @@ class Lines:
             self.main, self._main_lost = None, True
         elif line in self._idle:
             self._idle.remove(line)
-        self.tell_lost(line)
+            line.token = ""
+        if not line.token:
+            self.tell_lost(line)
+        elif not self._state.held_by(line):
+            self._left.append(line.token)
+            line.token = ""
 
     def tell_lost(self, line: Line) -> None:
         """Note that the jobs of a line that broke are lost, and tell whose they are."""
-        job_ids = self._state.lose(line, BROKE)
+        self._lose(self._state.lose(line, BROKE))
+
+    def _lose(self, job_ids: list[int]) -> None:
         if job_ids and not self._lost_jobs:
             asyncio.get_running_loop().call_soon(self._tell_lost_jobs)
         self._lost_jobs += job_ids
@@ -304,6 +396,15 @@ class Lines:
         job_ids, self._lost_jobs = self._lost_jobs, []
         if self._on_jobs_lost is not None:
             self._on_jobs_lost(job_ids)
+
+
+async def _put_back(line: Line, job_id: int) -> None:
+    """Release a job that is held and that nobody here knows: it was on its way as a reply."""
+    try:
+        priority = (await line.submit(commands.stats_job(job_id))).pri
+        await line.submit(commands.release(job_id, priority))
+    except CommandError:
+        pass  # its ttr has just run out
 
 
 _all: weakref.WeakSet[Lines] = weakref.WeakSet()

@@ -28,7 +28,7 @@ from beanrow.client.offered import ASKED, refuse_missing
 from beanrow.client.patience import Patience
 from beanrow.client.pipeline import Result
 from beanrow.client.speaker import RESERVES, ROUND, text_encoding, timeout_seconds
-from beanrow.client.state import BROKE, State
+from beanrow.client.state import BROKE, State, grace_seconds, holder_now
 from beanrow.errors import (
     BatchError,
     BeanstalkError,
@@ -40,6 +40,7 @@ from beanrow.errors import (
     JobLost,
     JobTooBigError,
     NotFoundError,
+    Outcome,
     OutOfMemoryError,
 )
 from beanrow.protocol import commands
@@ -71,6 +72,7 @@ class AsyncSpeaker:
         *,
         timeout: Duration = 10.0,
         encoding: str = DEFAULT_ENCODING,
+        session: Duration = 0,
         tls: ssl.SSLContext | None = None,
         trace: bool = False,
         on_out_of_memory: Callable[[OutOfMemoryError], bool | Awaitable[bool]] | None = None,
@@ -83,7 +85,7 @@ class AsyncSpeaker:
         self._encoding = text_encoding(encoding)
         self._on_out_of_memory = on_out_of_memory
         self._on_buried_job = on_buried_job
-        self._state = State()
+        self._state = State(grace_seconds(session))
         self._lines = Lines(
             self._address, self._state, self._timeout, tls, trace, on_reconnect, on_jobs_lost
         )
@@ -214,14 +216,17 @@ class AsyncSpeaker:
         """Delete a job and reserve the next one on its line, in one write if that is all it holds."""
         left = ROUND if timeout is None else seconds(timeout, "timeout", MAX_TIMEOUT)
         command = commands.delete(job)
+        await self._resume_line_of(job)
         line, delete = self._on_its_line(job, command)
         if line is None or len(line.jobs) > 1 or left > ROUND:
             refused, found = await self._one_after_the_other(job, command, timeout)
         else:
             refused, found = await self._in_one_write(line, delete, left)
             if isinstance(refused, ConnectionLostError):
-                lost = JobLost(str(command), _id_of(job), refused.outcome, BROKE)
-                raise lost from refused
+                if not line.token:
+                    raise self._lost(command, _id_of(job), refused.outcome) from refused
+                await self._go_on_after(refused, line, command)
+                return await self._delete_then_reserve(job, timeout)
         if refused is not None or isinstance(found, BeanstalkError):
             raise BatchError("delete_and_reserve", [refused, found])
         if found is None and timeout is None:
@@ -279,14 +284,44 @@ class AsyncSpeaker:
         ``keeps``: the reservation outlasts the command.
         """
         while True:
+            await self._resume_line_of(job)
             line, ours = self._on_its_line(job, command, keeps=keeps)
             if line is None:
                 return await self._say(command)
             try:
-                return await lost_as_job(line.submit(ours), command, _id_of(job))
+                return await lost_as_job(line, line.submit(ours), command, _id_of(job))
             except OutOfMemoryError as error:
                 if not await self._has_memory_again(error):
                     raise
+            except ConnectionLostError as error:
+                if isinstance(error, JobLost):
+                    raise
+                await self._go_on_after(error, line, command)
+
+    async def _go_on_after(
+        self, error: ConnectionLostError, line: Line, command: Command[Any]
+    ) -> None:
+        """Go on with the session of a line that broke under a command on a job, if there is time.
+
+        JobLost if the job is not held any more; else the command was not carried out.
+        """
+        if isinstance(error, CommandTimeoutError):
+            raise error
+        try:
+            await self._lines.resume(line)
+        except ConnectionLostError as failed:
+            raise error from failed  # the session may still be gone on with
+        if holder_now(line, command.job_id) is line:
+            raise self._lost(command, command.job_id, error.outcome) from error
+
+    def _lost(self, command: Command[Any], job_id: int, outcome: Outcome) -> JobLost:
+        return JobLost(str(command), job_id, outcome, self._state.lost.get(job_id, BROKE))
+
+    async def _resume_line_of(self, job: Job | int) -> None:
+        """Go on with the session of the line that holds a job, if that line broke."""
+        line = self._state.held.get(_id_of(job))
+        if isinstance(line, Line) and line.closed:
+            await self._lines.resume(line)
 
     def _on_its_line(
         self, job: Job | int, command: Command[T], *, keeps: bool = False
@@ -298,13 +333,15 @@ class AsyncSpeaker:
         self._lines.check_open()
         job_id = _id_of(job)
         line = job.holder if isinstance(job, Job) else None
-        if not isinstance(line, Line):
+        if isinstance(line, Line):
+            line = holder_now(line, job_id)
+        else:
             line = self._state.held.get(job_id)
         if not isinstance(line, Line):
             self._state.refuse_lost(job_id, str(command))
             return None, command
         if line.closed:
-            raise JobLost(str(command), job_id, "never-sent", self._state.lost.get(job_id, BROKE))
+            raise self._lost(command, job_id, "never-sent")
         return line, self._letting_go(line, job, command, keeps=keeps)
 
     def _letting_go(
@@ -370,11 +407,13 @@ async def _words_of(line: Line, spent: float) -> frozenset[str]:
     return line.words
 
 
-async def lost_as_job(sent: Awaitable[T], command: Command[T], job_id: int) -> T:
-    """Await the answer on a job's line: if that is lost, so is the job."""
+async def lost_as_job(line: Line, sent: Awaitable[T], command: Command[T], job_id: int) -> T:
+    """Await the answer on a job's line: if that is lost, and its session, so is the job."""
     try:
         return await sent
     except ConnectionLostError as error:
+        if line.token:
+            raise
         raise JobLost(str(command), job_id, error.outcome, BROKE) from error
 
 

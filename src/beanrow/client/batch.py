@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 from beanrow.client.connection import Connection, StaleConnection
 from beanrow.client.pipeline import Item, Pipeline, Progress, Result, is_lost, windows
 from beanrow.client.speaker import Speaker, lost_with
+from beanrow.client.state import holder_now
 from beanrow.errors import (
     BatchError,
     BeanstalkError,
@@ -238,7 +239,13 @@ class Batches(Speaker):
     def _say_to(self, holder: Connection, group: list[Command[Any]]) -> list[Result[Any]]:
         """Say commands over another thread's connection, which holds their jobs."""
         try:
-            return self._say_all(holder, group)
+            try:
+                return self._say_all(holder, group)
+            except StaleConnection:
+                heir = self._connections.heir(holder)
+                if heir is None:
+                    raise
+                return self._say_all(heir, group)
         except ConnectionLostError as error:
             return [self._settled(one, error) for one in group]
 
@@ -249,6 +256,9 @@ class Batches(Speaker):
 
         ``noting`` those of a pipeline, which may be of any kind.
         """
+        for one in group:
+            if isinstance(one, _Routed) and one.holder is not connection:
+                one.holder = holder_now(one.holder, one.job_id)
         here = [one for one in group if getattr(one, "holder", connection) is connection]
         wait = sum([one.wait for one in here if one.read is read_reserve])
         answers = iter(connection.results(here, connection.exchange(here, wait)) if here else ())
@@ -272,7 +282,7 @@ class Batches(Speaker):
             return result
         job_id, holder = command.job_id, command.holder
         if isinstance(result, ConnectionLostError | ClientClosedError) and holder.closed:
-            if self._connections.closed:
+            if self._connections.closed or holder.token:
                 return result
             lost = lost_with(holder, job_id, str(command), result.outcome)
             lost.__cause__ = result

@@ -76,14 +76,16 @@ class Connection:
     ``used`` and ``watched`` are the tubes that the server has this connection use and
     watch. ``most_body`` is the largest body in bytes that the server takes,
     UNKNOWN_LIMIT until it was asked. ``words`` are those of extensions that it knows, None
-    until it was asked. ``state`` knows the jobs that it holds.
+    until it was asked. ``state`` knows the jobs that it holds. ``token`` is that of its session,
+    empty if it has none: one that broke with it may have an ``heir``, which goes on with it and
+    with the ``handed`` jobs.
     ``on_lost(connection)`` is called when it broke, not when it was ended.
     """
 
     __slots__ = (
         "__weakref__", "_clock", "_ended", "_free", "_looked_until", "_on_lost", "_pid", "_recv",
         "_send", "_timeout", "_trace", "_turn", "_unsent", "_waiting", "_wake", "_wire", "closed",
-        "most_body", "peer", "state", "used", "watched", "words",
+        "handed", "heir", "most_body", "peer", "state", "token", "used", "watched", "words",
     )  # fmt: skip
 
     def __init__(
@@ -116,6 +118,9 @@ class Connection:
         self.watched: tuple[str, ...] = (DEFAULT_TUBE,)
         self.most_body: int = UNKNOWN_LIMIT
         self.words: frozenset[str] | None = None
+        self.token: str = ""
+        self.heir: Connection | None = None
+        self.handed: frozenset[int] = frozenset()
         self.closed: bool = False
         self._wake = 0.0
         self._wake_after(timeout)
@@ -458,14 +463,17 @@ class Connection:
     def end(self) -> None:
         """Close the connection on purpose, from whatever thread, also under one that waits.
 
-        The server puts the jobs held by it back. In a forked process only this process's
-        copy of the socket is closed.
+        The server puts the jobs held by it back; those of a session at once only where nobody
+        waits. In a forked process only this process's copy of the socket is closed.
         """
+        says_quit = self.token and not self.closed
         self._ended = self._ended or not self.closed  # one that broke stays broken
         self.closed, self._looked_until = True, _NOT_LOOKED
         if os.getpid() != self._pid:
             self._wire.close()
         elif self._turn.take():
+            if says_quit:  # else its jobs would wait for it
+                self._say_quit()
             self._wire.close()
             self._turn.give()
         else:
@@ -474,16 +482,21 @@ class Connection:
     def quit(self) -> None:
         """Say ``quit``, if no conversation is going on, and end."""
         if not self.closed and self._turn.take():
-            request = commands.quit().request
             try:
-                if self._trace is not None:
-                    self._trace.said(request)
-                self._send_rest(request, 0, self._clock() + self._timeout)
-            except OSError:
-                pass  # it has ended already
+                self._say_quit()
             finally:
                 self._turn.give()
         self.end()
+
+    def _say_quit(self) -> None:
+        request = commands.quit().request
+        self.token = ""
+        try:
+            if self._trace is not None:
+                self._trace.said(request)
+            self._send_rest(request, 0, self._clock() + self._timeout)
+        except OSError:
+            pass  # it has ended already
 
     def _break(self) -> None:
         """Close a connection that is of no use any more, and tell its owner."""

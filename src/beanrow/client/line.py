@@ -68,13 +68,15 @@ class Line(asyncio.BufferedProtocol):
     ``used`` and ``watched`` are the tubes that the server has this line use and watch once
     it has read all that was said so far; ``jobs`` the ids of the reserved jobs that it
     holds; ``most_body`` the largest body in bytes that the server takes, UNKNOWN_LIMIT
-    until it was asked; ``words`` those of extensions that it knows, None until it was asked.
+    until it was asked; ``words`` those of extensions that it knows, None until it was asked;
+    ``token`` that of its session, empty if it has none: one that broke with it may have an
+    ``heir``, which goes on with it and with the ``handed`` jobs.
     """
 
     __slots__ = (
         "_alarm", "_alarm_at", "_alone", "_buffer", "_end", "_gone", "_limit", "_loop", "_out",
         "_pending", "_stream", "_tell", "_timeout", "_trace", "_transport",
-        "closed", "jobs", "most_body", "owner", "peer", "used", "watched", "words",
+        "closed", "handed", "heir", "jobs", "most_body", "owner", "peer", "token", "used", "watched", "words",
     )  # fmt: skip
 
     def __init__(
@@ -106,6 +108,9 @@ class Line(asyncio.BufferedProtocol):
         self.jobs: set[int] = set()
         self.most_body: int = UNKNOWN_LIMIT
         self.words: frozenset[str] | None = None
+        self.token: str = ""
+        self.heir: Line | None = None
+        self.handed: frozenset[int] = frozenset()
         self.closed: bool = False
 
     @property
@@ -309,8 +314,10 @@ class Line(asyncio.BufferedProtocol):
     def end(self, farewell: Command[None] | None = None) -> None:
         """Close the connection on purpose; whoever waits gets ClientClosedError.
 
-        The server puts the jobs held by it back.
+        The server puts the jobs held by it back; those of a session because it says so.
         """
+        if self.token:
+            farewell, self.token = farewell or commands.quit(), ""
         if farewell is not None and not self.closed:
             self._out.append(farewell.request)
         if not self._pending or farewell is not None:

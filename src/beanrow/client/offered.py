@@ -14,20 +14,23 @@ from beanrow.protocol.capabilities import (
     MORE_STATS,
     PUT_IN_TUBE,
     PUT_UNIQUE,
+    RESUME,
+    SESSION,
     TRUNCATE,
 )
 from beanrow.protocol.commands import Command, written
 from beanrow.protocol.values import Duration, seconds
 
-__all__ = ["ASKED", "offers", "refuse_missing", "unique_put"]
+__all__ = ["ASKED", "begin_session", "offers", "refuse_missing", "unique_put"]
 
 _WANTED = (
-    *(JOBS_WITH_TUBE, MORE_STATS, PUT_IN_TUBE, PUT_UNIQUE, TRUNCATE),
+    *(JOBS_WITH_TUBE, MORE_STATS, PUT_IN_TUBE, PUT_UNIQUE, RESUME, SESSION, TRUNCATE),
     *(LIST_CLIENTS, LIST_JOBS, LIST_LEASES, LIST_SLOW, LIST_TIMES),
 )
 """What our clients use; each connection that asks switches all of it on."""
 _INSTEAD = {
     PUT_UNIQUE: "no other command does this: what a client did alone would not hold between two",
+    SESSION: "there a reserved job is lost with its connection; leave session= out",
     TRUNCATE: "drain_tube() deletes the jobs of a tube with the commands of every server",
 }
 
@@ -53,6 +56,13 @@ def refuse_missing(word: str, words: frozenset[str], request: bytes, peer: str) 
     """Raise NotOfferedError unless the server at ``peer`` knows the word."""
     if word not in words:
         raise NotOfferedError(written(request), word, peer, _INSTEAD.get(word, ""))
+
+
+def begin_session(grace: int, words: frozenset[str], peer: str) -> Command[str]:
+    """Make what begins a session; NotOfferedError unless the server at ``peer`` knows them."""
+    command = extensions.session(grace)
+    refuse_missing(SESSION, words, command.request, peer)
+    return command
 
 
 class _Repeatable(Command[int]):

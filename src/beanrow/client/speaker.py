@@ -21,7 +21,7 @@ from beanrow.client.connection import UNKNOWN_LIMIT, Connection, StaleConnection
 from beanrow.client.offered import ASKED, refuse_missing
 from beanrow.client.patience import Patience
 from beanrow.client.pipeline import MOST_COMMANDS
-from beanrow.client.state import BROKE, State
+from beanrow.client.state import BROKE, State, grace_seconds, holder_now
 from beanrow.client.threads import Connections
 from beanrow.errors import (
     BadTypeError,
@@ -100,6 +100,7 @@ class Speaker:
         *,
         timeout: Duration = 10.0,
         encoding: str = DEFAULT_ENCODING,
+        session: Duration = 0,
         tls: ssl.SSLContext | None = None,
         trace: bool = False,
         clock: Callable[[], float] = time.monotonic,
@@ -116,7 +117,7 @@ class Speaker:
         self._on_out_of_memory = on_out_of_memory
         self._on_buried_job = on_buried_job
         self._on_deadline_soon = on_deadline_soon
-        self._state = State()
+        self._state = State(grace_seconds(session))
         self._connections = Connections(
             self._address, self._state, self._timeout, clock, tls, trace, on_reconnect, on_jobs_lost
         )
@@ -329,7 +330,9 @@ class Speaker:
             try:
                 answer = holder.converse(request, read)
             except BeanstalkError as error:
-                self._repeat_or_raise(error, holder, number, request)
+                holder = self._repeat_or_raise(error, holder, number, request)
+                if isinstance(job, Job):
+                    job.holder = holder
             else:
                 if not keeps:
                     holder.state.held.pop(number, None)
@@ -339,10 +342,10 @@ class Speaker:
 
     def _repeat_or_raise(
         self, error: BeanstalkError, holder: Connection, job_id: int, request: bytes
-    ) -> None:
-        """Raise what a refused or lost command on a held job means, or return to send it again."""
+    ) -> Connection:
+        """Raise what a refused or lost command on a held job means, or send it again over this."""
         if isinstance(error, OutOfMemoryError) and self._has_memory_again(error):
-            return
+            return holder
         if isinstance(error, NotFoundError):
             holder.state.held.pop(job_id, None)
         # One that is only busy in another thread is not closed: the reservation stands.
@@ -351,8 +354,23 @@ class Speaker:
                 self._connections.check_open()
             elif self._connections.closed:
                 raise error
+            if holder.token:
+                self._go_on_after(error, holder)
+            if (heir := holder_now(holder, job_id)) is not holder:
+                return heir  # which still holds it: the command was not carried out
             raise lost_with(holder, job_id, written(request), error.outcome) from error
         raise error
+
+    def _go_on_after(
+        self, error: ConnectionLostError | ClientClosedError, holder: Connection
+    ) -> None:
+        """Go on with the session of a connection that broke under a command, if there is time."""
+        if isinstance(error, CommandTimeoutError):
+            raise error
+        try:
+            self._connections.heir(holder)
+        except ConnectionLostError as failed:
+            raise error from failed  # the session may still be gone on with
 
     def _holder(self, job: Job | int, request: bytes) -> Connection | None:
         """Give the connection that holds a job, closed or not; None if this client holds it not.

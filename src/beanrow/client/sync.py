@@ -62,7 +62,10 @@ class Client(Extended):
     ``"embedded:"`` (a server of its own, which ends with the client); without it the
     environment's BEANSTALKD_URL, else ``localhost:11300``. ``timeout`` in seconds
     bounds connecting and each command; a reserve may take its own timeout on top.
-    ``encoding`` is that of bodies given as str, and of ``job.text``. ``trace`` logs
+    ``encoding`` is that of bodies given as str, and of ``job.text``. ``session`` in
+    seconds, a day at most: so long the server keeps the jobs of a connection that is lost,
+    and another one goes on with them (our server; NotOfferedError from any other). 0 is
+    not at all: it gives them to the next workers. ``trace`` logs
     what goes over the wire to the logger ``beanrow.wire`` at level DEBUG. ``clock``
     gives monotonic seconds.
 
@@ -87,7 +90,7 @@ class Client(Extended):
     and what only looks are sent again until the timeout is used up; every other method
     raises ``ConnectionLostError``, and ``.outcome`` tells what is known of it. ``delete``,
     ``release``, ``bury`` and ``touch`` of a job raise ``JobLost`` when the connection that
-    reserved it is gone. A forked process opens connections of its own, and the jobs
+    reserved it is gone, and with it its session if it had one. A forked process opens connections of its own, and the jobs
     reserved before the fork are lost to it.
 
     Any method may raise ``BeanstalkError``; nothing else that a server or a network can
@@ -253,7 +256,7 @@ class Client(Extended):
             refused, found = connection.converse(request, read_deleted_and_reserve, wait, 2)  # type: ignore[arg-type]
         except ConnectionLostError as error:
             self._repeat_or_raise(error, connection, number, request)
-            raise
+            return self._delete_then_reserve(job, timeout)
         state.held.pop(number, None)
         job.holder = None
         if refused is not None or isinstance(found, BeanstalkError):

@@ -5,6 +5,9 @@ Laws:
   thread or with the client; the server then puts its jobs back.
 - What breaks is told once: its jobs are lost, the hooks are called, and then whoever
   was speaking hears of it.
+- A connection with a session is not lost with what it held while its grace lasts: whoever needs
+  it next goes on with the session over a new connection, its heir. A job that was on its way to
+  it is put back then.
 - A forked process never speaks over a connection of its parent. It opens its own, and
   the jobs reserved before stay the parent's.
 """
@@ -15,14 +18,21 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from beanrow.client.address import Address, read_address
 from beanrow.client.connection import Connection
-from beanrow.client.offered import ASKED
+from beanrow.client.offered import ASKED, begin_session
 from beanrow.client.state import BROKE, State
-from beanrow.client.wire import open_wire, tls_context
-from beanrow.errors import ClientClosedError, NotIgnoredError
+from beanrow.client.wire import Wire, open_wire, tls_context
+from beanrow.errors import (
+    ClientClosedError,
+    CommandError,
+    ConnectionLostError,
+    NotFoundError,
+    NotIgnoredError,
+)
+from beanrow.protocol import commands, extensions
 
 if TYPE_CHECKING:
     import ssl
@@ -30,6 +40,8 @@ if TYPE_CHECKING:
     from beanrow.client.child import ChildServer
 
 __all__ = ["Connections", "Mine"]
+
+Dial: TypeAlias = Callable[[Address, float, "ssl.SSLContext | None"], Wire]
 
 _THREAD_ENDED = "the thread that reserved it has ended, and the server gives it to the next worker"
 _FORKED = "it is held by the process that this one was forked from"
@@ -56,6 +68,10 @@ class _Guard:
         # Not the owner itself: a thread would then keep each client alive that it ever used.
         self._connections = weakref.ref(connections)
 
+    def pass_on(self, heir: Connection) -> None:
+        """Guard this one from now on."""
+        self._connection = heir
+
     def __del__(self) -> None:
         connections = self._connections()
         if connections is not None:
@@ -68,12 +84,14 @@ class Connections:
     """Opens, keeps and ends the connections of one client.
 
     ``mine`` is the calling thread's part. ``outage`` is true while the server that was
-    there is not, ``closed`` once the client was.
+    there is not, ``closed`` once the client was. ``dial`` makes a connection, as ``open_wire``
+    does: another one reaches a server without sockets, in a test.
     """
 
     __slots__ = (
         "__weakref__", "_address", "_child", "_clock", "_lock", "_on_jobs_lost",
-        "_on_reconnect", "_open", "_state", "_timeout", "_tls", "_trace", "closed", "mine", "outage",
+        "_on_reconnect", "_open", "_resuming", "_state", "_timeout", "_tls", "_trace", "closed",
+        "dial", "mine", "outage",
     )  # fmt: skip
 
     def __init__(
@@ -96,9 +114,11 @@ class Connections:
         self._on_reconnect = on_reconnect
         self._on_jobs_lost = on_jobs_lost
         self._child: ChildServer | None = None
+        self.dial: Dial = open_wire
         self.closed: bool = False
         self._open: set[Connection] = set()
         self._lock = threading.RLock()  # again under itself where a guard dies inside
+        self._resuming = threading.RLock()  # likewise where a hook uses the client
         self.mine: Mine = Mine()
         self.outage: bool = False
         _all.add(self)
@@ -113,6 +133,12 @@ class Connections:
         connection = mine.connection
         if connection is not None and not connection.closed:
             return connection
+        if connection is not None and mine.guard is not None:
+            heir = self.heir(connection, spent)
+            if heir is not None:
+                mine.connection = heir
+                mine.guard.pass_on(heir)
+                return heir
         broke = mine.broke or connection is not None
         mine.connection = mine.guard = None
         connection = self.open_one(self._timeout - spent)
@@ -136,7 +162,7 @@ class Connections:
             from beanrow.client.trace import Trace
 
             trace = Trace(str(address))
-        wire = open_wire(address, timeout, self._tls)
+        wire = self.dial(address, timeout, self._tls)
         connection = Connection(
             wire, str(address), self._timeout, self._clock, self._state, _lost(self), trace
         )
@@ -145,8 +171,14 @@ class Connections:
         try:
             self.check_open()  # it may have been closed meanwhile, by another thread
             self.align(connection)
-        except BaseException:
+            if self._state.grace:
+                words = connection.words or frozenset()
+                begin = begin_session(self._state.grace, words, connection.peer)
+                connection.token = connection.converse(begin.request, begin.read)
+        except BaseException as error:
             self.discard(connection)
+            if isinstance(error, ConnectionLostError):
+                error.outcome = "never-sent"  # whatever it was opened for
             raise
         self.outage = False
         return connection
@@ -162,6 +194,45 @@ class Connections:
             told = connection.set_up(changes)
             connection.words = told[-1] if asks else connection.words
         connection.watched = watched
+
+    # -- sessions -----------------------------------------------------------------
+
+    def heir(self, connection: Connection, spent: float = 0.0) -> Connection | None:
+        """Give the connection that goes on with the session of one that broke; None if it had none.
+
+        It is opened now if nobody has needed it before. What it does not hold is lost then, and
+        told. ``spent`` as for ``get``.
+        """
+        with self._resuming:
+            while connection.heir is not None:
+                connection = connection.heir
+            if not connection.closed:
+                return connection
+            if not connection.token:
+                return None
+            connection.heir = self._resume(connection, self._timeout - spent)
+            return connection.heir
+
+    def _resume(self, connection: Connection, timeout: float) -> Connection:
+        heir = self.open_one(timeout)
+        resume = extensions.resume(connection.token)
+        try:
+            resumed = set(heir.converse(resume.request, resume.read))
+            heir.token = connection.token
+        except NotFoundError:
+            resumed = set()
+        except BaseException:
+            self.discard(heir)
+            raise
+        lost = self._state.hand_over(connection, heir, resumed)
+        connection.handed = frozenset(self._state.held_by(heir))
+        for job_id in resumed - connection.handed:
+            _put_back(heir, job_id)
+        if self._on_reconnect is not None:
+            self._on_reconnect()
+        if lost and self._on_jobs_lost is not None:
+            self._on_jobs_lost(lost)
+        return heir
 
     # -- tubes --------------------------------------------------------------------
 
@@ -211,23 +282,29 @@ class Connections:
     # -- ending -------------------------------------------------------------------
 
     def lost(self, connection: Connection) -> None:
-        """Note that a connection broke, and tell whose jobs it held."""
-        mine = self.mine
-        if mine.connection is connection:
-            mine.connection, mine.broke = None, True
+        """Note that a connection broke, and tell whose jobs it held, unless its session goes on."""
         with self._lock:
             self._open.discard(connection)
         self.outage = True
+        if connection.token:
+            return
+        mine = self.mine
+        if mine.connection is connection:
+            mine.connection, mine.broke = None, True
         self.tell_lost(connection)
 
     def tell_lost(self, connection: Connection) -> None:
         """Note that the jobs of a connection that broke are lost, and tell whose they are."""
+        if connection.token:
+            return  # its session goes on
         job_ids = self._state.lose(connection, BROKE)
         if job_ids and self._on_jobs_lost is not None:
             self._on_jobs_lost(job_ids)
 
     def forget(self, connection: Connection) -> None:
         """End the connection of a thread that has ended."""
+        while connection.heir is not None:  # opened by another thread
+            connection = connection.heir
         self._state.lose(connection, _THREAD_ENDED)
         self.discard(connection)
 
@@ -255,11 +332,25 @@ class Connections:
     def leave_to_parent(self) -> None:
         """Let go, in a process that was just forked, of all that is its parent's."""
         self._lock = threading.RLock()  # which a thread that is no more may hold
+        self._resuming = threading.RLock()
         leaving, self._open = self._open, set()
-        for connection in leaving:
+        broken = (one for one in self._state.held.values() if isinstance(one, Connection))
+        for connection in leaving.union(broken):
             self._state.lose(connection, _FORKED)
+            connection.token = ""
             connection.end()
         self.mine.connection = self.mine.guard = None
+
+
+def _put_back(connection: Connection, job_id: int) -> None:
+    """Release a job that is held and that nobody here knows: it was on its way as a reply."""
+    try:
+        look = commands.stats_job(job_id)
+        priority = connection.converse(look.request, look.read).pri
+        release = commands.release(job_id, priority)
+        connection.converse(release.request, release.read)
+    except CommandError:
+        pass  # its ttr has just run out
 
 
 def _lost(connections: Connections) -> Callable[[Connection], None]:

@@ -32,8 +32,9 @@ class Trace:
 
 
 def _shown(message: bytes) -> str:
-    if message.startswith(b"auth "):
-        return "auth ..."  # a token is a secret
+    for word in ("auth", "resume", "SESSION"):
+        if message.startswith(word.encode() + b" "):
+            return f"{word} ..."  # a token is a secret
     end = message.find(b"\r\n")
     line = message[:end].decode("ascii", "backslashreplace")
     size = len(message) - end - 4

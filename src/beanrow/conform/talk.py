@@ -54,7 +54,7 @@ class Talk:
         self._patience = patience
         self._socket.settimeout(patience)
         self._unread = b""
-        self.spoke = time.monotonic()  # when something was last said
+        self.spoke: float = time.monotonic()  # when something was last said
 
     def say(self, data: bytes) -> None:
         """Say this in one write; whoever has closed is found out by listening."""

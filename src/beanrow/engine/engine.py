@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from heapq import nsmallest
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from beanrow.engine.counters import (
@@ -36,7 +36,13 @@ from beanrow.engine.session import Session
 from beanrow.engine.timers import NEVER, SECOND
 from beanrow.engine.tube import Tube
 from beanrow.protocol import replies, requests
-from beanrow.protocol.capabilities import CAPABILITIES, JOBS_WITH_TUBE, MORE_STATS
+from beanrow.protocol.capabilities import (
+    CAPABILITIES,
+    JOBS_WITH_TUBE,
+    MORE_STATS,
+    RESUME,
+    SESSION,
+)
 from beanrow.protocol.holders import SlowCommand, write_rows
 from beanrow.protocol.listing import write_page
 from beanrow.protocol.stats import write_list
@@ -46,6 +52,8 @@ __all__ = ["Engine"]
 
 _MOST_LOOKED_AT = 100_000
 """Jobs for one page: some 5 ms."""
+_FEW = 5000
+"""Jobs of a tube in a state that are found without a look at those of others: some 5 ms."""
 
 _MOST_SLOW = 128
 """Commands that took long, the latest ones."""
@@ -76,7 +84,7 @@ class Engine(Queue):
         self.started = now
         self.max_job_size = max_job_size
         self.draining = False
-        self.capabilities = CAPABILITIES
+        self.capabilities = CAPABILITIES - {SESSION, RESUME}  # until somebody draws tokens
         self.slow_commands: deque[SlowCommand] = deque(maxlen=_MOST_SLOW)
         self._host = host
         self._next_id = 1
@@ -117,6 +125,8 @@ class Engine(Queue):
             requests.PutUnique: self._put_unique,
             requests.Truncate: self._truncate,
             requests.ListJobs: self._list_jobs,
+            requests.Session: self._session,
+            requests.Resume: self._resume,
             requests.ListTimes: self._list_times,
             requests.ListLeases: self._list_leases,
             requests.ListClients: self._list_clients,
@@ -167,7 +177,10 @@ class Engine(Queue):
             self._say(session, replies.TIMED_OUT)
 
     def close(self, session: Session, now: int) -> None:
-        """End a session: its jobs become ready again, in the order of their reservation."""
+        """End a session: its jobs become ready again, in the order of their reservation.
+
+        Those of a session with a token do so once its grace is over, unless it is resumed.
+        """
         del self.sessions[session.number]
         self.counters.connections -= 1
         self.counters.producers -= session.is_producer
@@ -175,15 +188,26 @@ class Engine(Queue):
         if session.waiting:
             self._stop_waiting(session)
         self._timers.cancel(session)
-        for job in list(session.held.values()):
-            self._let_go(job)
-            self._make_ready(job, now)
+        if session.token and session.held:
+            session.absent_until = now + session.grace
+            self._set_alarm(session)
+        else:
+            self._give_back(session, now)
         watched = session.watched
         for tube in watched[:1] + watched[:0:-1]:  # the order in which the daemon drops them
             tube.watching -= 1
             self._drop_if_unused(tube)
         session.used.using -= 1
         self._drop_if_unused(session.used)
+
+    def offer_sessions(self, draw_token: Callable[[], str]) -> None:
+        """Tell of sessions from now on; their tokens must be such that nobody can guess them."""
+        self.tokens.draw = draw_token
+        self.capabilities |= {SESSION, RESUME}
+
+    def end_grace(self, session: Session) -> None:
+        """Let a session end with its connection after all."""
+        self.tokens.take(session)
 
     # -- putting ------------------------------------------------------------------
 
@@ -472,7 +496,10 @@ class Engine(Queue):
         tube, listed, last = self.tubes.get(tube_name), [], after
         if tube is None:
             return replies.NOT_FOUND
-        jobs = self.jobs.after(after)
+        if tube.count(state) <= _FEW:
+            jobs = iter([job for job in self._jobs_in(tube, state) if job.id > after])
+        else:
+            jobs = self.jobs.after(after)
         for job in islice(jobs, _MOST_LOOKED_AT):
             last = job.id
             if job.tube is tube and job.state == state:
@@ -481,15 +508,59 @@ class Engine(Queue):
                     return replies.ok(write_page(listed, last))
         return replies.ok(write_page(listed, None if next(jobs, None) is None else last))
 
+    def _jobs_in(self, tube: Tube, state: str) -> list[Job]:
+        """Give the jobs of a tube in a state by their ids, without a look at any other tube."""
+        if state == RESERVED:
+            holders = chain(self.sessions.values(), self.tokens.absent())
+            jobs = [job for one in holders for job in one.held.values() if job.tube is tube]
+        else:
+            jobs = tube.jobs_in(state)
+        return sorted(jobs, key=_job_id)
+
+    def _session(self, session: Session, request: requests.Session, now: int) -> bytes:
+        if self.tokens.draw is None:
+            return replies.UNKNOWN_COMMAND
+        if not session.token:
+            self.tokens.give(session, self.tokens.draw())
+        session.grace = request.grace * SECOND
+        return replies.session(session.token)
+
+    def _resume(self, session: Session, request: requests.Resume, now: int) -> bytes:
+        """Go on with a session; a connection that still has it loses it, and is closed.
+
+        It is most probably dead: its peer would hardly have opened another one otherwise.
+        """
+        other = self.tokens.find(request.token)
+        if other is None:
+            return replies.NOT_FOUND
+        resumed = list(other.held)
+        if other is not session:
+            session.grace = other.grace
+            self.tokens.take(other)
+            self.tokens.give(session, request.token)
+            self._hold_instead(session, other)
+            self._timers.cancel(other)
+            if other.absent_until:
+                other.absent_until = 0
+            else:
+                self._dismiss(other)
+        return replies.resumed(len(resumed), write_list(map(str, resumed)))
+
+    def _dismiss(self, session: Session) -> None:
+        """Have the caller close a session's connection; it is said nothing."""
+        if session.waiting:
+            self._stop_waiting(session)
+        session.closing = True
+        self._say(session, b"")
+
     def _list_times(self, session: Session, request: requests.ListTimes, now: int) -> bytes:
         tube = self.tubes.get(request.tube)
         return replies.NOT_FOUND if tube is None else replies.ok(tube_times(tube).write())
 
     def _list_leases(self, session: Session, request: requests.ListLeases, now: int) -> bytes:
         after, limit = request
-        held = [
-            job for one in self.sessions.values() for job in one.held.values() if job.id > after
-        ]
+        holders = chain(self.sessions.values(), self.tokens.absent())
+        held = [job for one in holders for job in one.held.values() if job.id > after]
         page = nsmallest(limit, held, key=_job_id)
         rest = page[-1].id if len(held) > limit else None
         return replies.ok(write_rows([lease_of(job, now) for job in page], rest))
@@ -517,6 +588,7 @@ class Engine(Queue):
         return replies.UNKNOWN_COMMAND
 
     def _quit(self, session: Session, request: requests.Quit, now: int) -> None:
+        self.end_grace(session)
         session.closing = True
 
     def _bad_format(self, session: Session, request: requests.BadFormat, now: int) -> bytes:

@@ -19,6 +19,7 @@ from beanrow.engine.jobs import Jobs
 from beanrow.engine.keys import Keys
 from beanrow.engine.session import Session
 from beanrow.engine.timers import NEVER, SECOND, Timers
+from beanrow.engine.tokens import Tokens
 from beanrow.engine.tube import Tube
 from beanrow.protocol import replies
 from beanrow.protocol.capabilities import JOBS_WITH_TUBE
@@ -43,6 +44,7 @@ class Queue:
         self._timers = Timers()
         self.keys: Keys = Keys(self._timers)
         self._key_of_job = self.keys.of_job
+        self.tokens = Tokens()
         self._burials = 0
         self._default = self._tube("default")
 
@@ -78,6 +80,8 @@ class Queue:
         if session.waiting and session.wait_until <= now:
             self._stop_waiting(session)
             self._say(session, replies.TIMED_OUT)
+        if session.absent_until and (session.absent_until <= now or not session.held):
+            self._give_back(session, now)  # so there are no more of them than jobs are reserved
         self._set_alarm(session)
 
     def _set_alarm(self, session: Session) -> None:
@@ -86,6 +90,8 @@ class Queue:
         when = session.soonest
         if session.waiting:
             when = min(when - _MARGIN, session.wait_until) if held else session.wait_until
+        elif session.absent_until:
+            when = min(when, session.absent_until)
         self._timers.set(session, when)
 
     def _deadline_soon(self, session: Session, now: int) -> bool:
@@ -169,6 +175,24 @@ class Queue:
         job.holder = None
         job.tube.reserved -= 1
         self.counters.reserved -= 1
+
+    def _give_back(self, session: Session, now: int) -> None:
+        """Make all jobs of a session ready, in the order of their reservation, and end it."""
+        for job in list(session.held.values()):
+            self._let_go(job)
+            self._make_ready(job, now)
+        session.absent_until = 0
+        self.tokens.take(session)
+
+    def _hold_instead(self, session: Session, other: Session) -> None:
+        """Let a session hold what another one holds, in its order."""
+        held, other.held = other.held, {}
+        for job in held.values():
+            job.holder = session
+        session.held.update(held)
+        session.soonest = min(session.soonest, other.soonest)
+        other.soonest = NEVER
+        self._timers.set(session, session.soonest)
 
     def _unready(self, job: Job, state: State) -> None:
         """Take a ready job out of turn."""

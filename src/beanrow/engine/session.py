@@ -17,12 +17,15 @@ class Session:
     once ``closing`` it says the replies, closes the connection and calls ``close``.
     ``number`` is its place among all that ever came, ``peer`` where it comes from and ``name`` what
     it calls itself, for those who look. ``words`` of our extensions are those it has switched on,
-    ``owner`` is the caller's own.
+    ``owner`` is the caller's own. With a ``token`` it keeps its jobs for its ``grace`` when its
+    connection is lost: then ``absent_until`` is when that is over, else 0.
     """
 
     __slots__ = (
+        "absent_until",
         "alarm",
         "closing",
+        "grace",
         "half_closed",
         "held",
         "is_producer",
@@ -33,6 +36,7 @@ class Session:
         "peer",
         "replies",
         "soonest",
+        "token",
         "used",
         "wait_until",
         "waiting",
@@ -57,4 +61,7 @@ class Session:
         self.closing: bool = False
         self.replies: list[bytes] = []
         self.words: frozenset[str] = frozenset()
+        self.token: str = ""
+        self.grace: int = 0
+        self.absent_until: int = 0
         self.owner: object | None = None

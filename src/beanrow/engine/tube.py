@@ -10,7 +10,7 @@ from collections import OrderedDict
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
-from beanrow.engine.job import DELAYED, Job
+from beanrow.engine.job import DELAYED, READY, RESERVED, Job
 from beanrow.engine.ready import ReadyQueue
 from beanrow.engine.timers import NEVER
 from beanrow.protocol.times import COUNTED_BITS
@@ -136,6 +136,20 @@ class Tube:
         """Count a reservation that its holder has ended."""
         self.runs[nanoseconds.bit_length()] += 1
         self.ran += nanoseconds
+
+    def count(self, state: str) -> int:
+        """Tell how many of its jobs are in a state."""
+        if state == READY:
+            return self.ready.count
+        if state == RESERVED:
+            return self.reserved
+        return self.delayed.count if state == DELAYED else len(self.buried)
+
+    def jobs_in(self, state: str) -> list[Job]:
+        """Give its jobs in a state in which nobody holds them."""
+        if state == READY:
+            return self.ready.jobs()
+        return self.delayed.jobs() if state == DELAYED else list(self.buried.values())
 
     def let_go(self) -> None:
         """Drop the stale entries of a tube that is gone: they lead back to it.

@@ -1,19 +1,25 @@
 """The jobs of a server, by what is asked of them: the one place that knows how they are found.
 
-The original protocol has no list of jobs. Two ways are left, and neither changes a job:
+Our server lists jobs, a thousand in one round trip. The original protocol has no list. Two ways
+are left there, and none of the three changes a job:
 - ``find`` asks for the statistics of each id that was given out, 500 in one write, and for the
   bodies where they matter. It costs what was ever put, not what is there: 60,000 ids a second.
 - ``next_jobs`` looks at the next job of a tube in a state, again and again; so it is for verbs
-  that take away what they have seen. It costs a round trip for each job.
+  that take away what they have seen. It costs a round trip for each job. ``windows`` is the same,
+  by the list where there is one.
 
 Laws:
 - What is found was there when it was looked at. Jobs put meanwhile may be missing.
 - More than ``MOST_IDS`` ids are not asked for unless the user says so.
+- With a list or without one the same jobs are found, in the same order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from heapq import merge
+from itertools import islice
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from beanrow.client.pipeline import MOST_COMMANDS
@@ -21,7 +27,9 @@ from beanrow.client.sync import Client
 from beanrow.errors import BadValueError, NotFoundError
 from beanrow.jobs.selection import Selection, by_glob
 from beanrow.protocol import commands
+from beanrow.protocol.capabilities import LIST_JOBS
 from beanrow.protocol.commands import Command
+from beanrow.protocol.listing import MAX_LISTED, ListedJob
 from beanrow.protocol.stats import JobStats, TubeStats
 
 __all__ = [
@@ -34,10 +42,12 @@ __all__ = [
     "chosen_tubes",
     "find",
     "jobs_by_id",
+    "lists_jobs",
     "next_jobs",
     "no_job",
     "parts_of",
     "tubes_of",
+    "windows",
 ]
 
 MOST_IDS = 1_000_000
@@ -132,11 +142,83 @@ def parts_of(client: Client, globs: tuple[str, ...], states: tuple[str, ...]) ->
 def find(
     client: Client, wanted: Selection, *, bodies: bool = False, tell: Tell | None = None
 ) -> Iterator[Found]:
-    """Find jobs by asking for each id; in the order of their ids.
+    """Find jobs, in the order of their ids.
 
-    NothingThereError if no tube matches, BadValueError if there are too many ids.
+    NothingThereError if no tube matches, BadValueError if each id has to be asked for and there
+    are too many.
     """
     tubes = chosen_tubes(client, wanted.tubes)
+    if not lists_jobs(client):
+        yield from _find_by_ids(client, wanted, tubes, bodies=bodies, tell=tell)
+        return
+    listed = (one for one in _listed(client, wanted, tubes, tell) if wanted.takes(one))
+    if not bodies and wanted.match is None:
+        yield from map(Found, listed)
+        return
+    while some := list(islice(listed, _BODIES_AT_ONCE)):
+        yield from _with_bodies(client, some, wanted)
+
+
+def lists_jobs(client: Client) -> bool:
+    """Tell whether the server has a list of jobs."""
+    return LIST_JOBS in client.capabilities()
+
+
+def _listed(
+    client: Client, wanted: Selection, tubes: list[TubeStats], tell: Tell | None
+) -> Iterator[JobStats]:
+    """List the jobs of these tubes in the states that are meant, by their ids, each once."""
+    parts = [
+        Part(tube.name, state, getattr(tube, f"current_jobs_{state}"))
+        for tube in tubes
+        for state in wanted.meant_states
+    ]
+    parts = [one for one in parts if one.jobs]
+    # All lists are held side by side: the more there are, the shorter their pages.
+    page = max(10, MAX_LISTED // max(1, len(parts)))
+    lists = [_list_of(client, one.tube, one.state, wanted.span, page) for one in parts]
+    total, seen, last = sum(one.jobs for one in parts), 0, 0
+    for stats in merge(*lists, key=attrgetter("id")):
+        if stats.id != last:  # else it went from one state to another meanwhile
+            yield stats
+        last, seen = stats.id, seen + 1
+        if tell is not None:
+            tell(seen, max(seen, total))
+
+
+def _list_of(
+    client: Client, tube: str, state: str, span: range | None, page: int
+) -> Iterator[JobStats]:
+    """List the jobs of a tube in a state as ``stats_job`` tells of them."""
+    after, stop = (0, None) if span is None else (max(0, span.start - 1), span.stop)
+    while True:
+        try:
+            jobs = client.list_jobs(tube, state, after=after, limit=page)
+        except NotFoundError:
+            return  # it has vanished with its last job
+        for one in jobs:
+            if stop is not None and one.id >= stop:
+                return
+            yield _stats_in(one)
+        if len(jobs) < page:
+            return
+        after, page = jobs[-1].id, min(2 * page, MAX_LISTED)
+
+
+def _stats_in(listed: ListedJob) -> JobStats:
+    values = {name: value for name, value in listed.__dict__.items() if name != "bytes"}
+    return JobStats(**values)
+
+
+def _find_by_ids(
+    client: Client,
+    wanted: Selection,
+    tubes: list[TubeStats],
+    *,
+    bodies: bool,
+    tell: Tell | None,
+) -> Iterator[Found]:
+    """Find jobs by asking for each id."""
     names, most = {one.name for one in tubes}, _count(tubes)
     ids = wanted.span or _all_ids(client)
     first, seen = ids.start, 0
@@ -230,3 +312,31 @@ def next_jobs(client: Client, tube: str, state: str, most: int) -> Iterator[Foun
             (stats,) = ask(client, [commands.stats_job(job)])
             found = None if stats is None else Found(stats, job.body)
         yield found
+
+
+def windows(
+    client: Client, part: Part, most: int, at_once: int, *, bodies: bool = True
+) -> Iterator[list[Found]]:
+    """Give ``most`` jobs of a part, up to ``at_once`` in a window, while there are any.
+
+    As with ``next_jobs``, who draws from this takes a window's jobs away before the next one.
+    """
+    if not lists_jobs(client):
+        for one in next_jobs(client, part.tube, part.state, most):
+            yield [one]
+        return
+    listed = islice(_list_of(client, part.tube, part.state, None, MAX_LISTED), most)
+    while some := list(islice(listed, min(at_once, _BODIES_AT_ONCE) if bodies else at_once)):
+        if window := _as_they_are(client, [one.id for one in some], part.state, bodies=bodies):
+            yield window
+
+
+def _as_they_are(client: Client, ids: list[int], state: str, *, bodies: bool) -> list[Found]:
+    """Look at jobs that were listed a while ago; those that are in this state still."""
+    told = ask(client, [commands.stats_job(id) for id in ids])
+    jobs = ask(client, [commands.peek(id) for id in ids]) if bodies else [None] * len(ids)
+    return [
+        Found(stats, None if job is None else job.body)
+        for stats, job in zip(told, jobs, strict=True)
+        if stats is not None and stats.state == state and (job is not None or not bodies)
+    ]

@@ -163,8 +163,10 @@ class Journal:
         if not (self._unwritten or self._trouble):
             return True
         if self._compaction.hard_up and not self._can_write(now):
-            self._note_trouble("no room even for deletes")
-            return False
+            self._fill_reserve(now)  # while nothing is written nobody else sees that room came back
+            if self._compaction.hard_up and not self._can_write(now):
+                self._note_trouble("no room even for deletes")
+                return False
         writer = self._writer
         is_out_of_ids = self._prepare_mark()
         before = writer.written

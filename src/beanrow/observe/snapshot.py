@@ -20,17 +20,19 @@ import time
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
-from beanrow.client.aio import AsyncClient
-from beanrow.client.pipeline import Pending
-from beanrow.client.sync import Client
 from beanrow.errors import ForbiddenError, NotFoundError, UnknownCommandError
 from beanrow.protocol import commands, extensions
 from beanrow.protocol.capabilities import LIST_TIMES, MORE_STATS
 from beanrow.protocol.commands import Command
 from beanrow.protocol.stats import ServerStats, TubeStats
 from beanrow.protocol.times import TubeTimes
+
+if TYPE_CHECKING:
+    from beanrow.client.aio import AsyncClient
+    from beanrow.client.pipeline import Pending
+    from beanrow.client.sync import Client
 
 __all__ = [
     "ALL_TUBES",
@@ -46,7 +48,7 @@ __all__ = [
 T = TypeVar("T")
 
 _SWITCH_ON = extensions.capabilities(LIST_TIMES, MORE_STATS)
-_Burst: TypeAlias = Generator[list[Command[Any]], list[Pending[Any]], T]
+_Burst: TypeAlias = "Generator[list[Command[Any]], list[Pending[Any]], T]"
 """Gives what is to be said in one write and is sent what was answered: for both clients."""
 
 

@@ -18,6 +18,8 @@ __all__ = [
     "MORE_STATS",
     "PUT_IN_TUBE",
     "PUT_UNIQUE",
+    "RESUME",
+    "SESSION",
     "TRUNCATE",
 ]
 
@@ -35,6 +37,8 @@ MORE_STATS = "more-stats"
 """No request of its own: ``stats`` and ``stats-tube`` have keys that the daemon's have not."""
 PUT_IN_TUBE = "put-in-tube"
 PUT_UNIQUE = "put-unique"
+RESUME = "resume"
+SESSION = "session"
 TRUNCATE = "truncate"
 
 CAPABILITIES = frozenset(
@@ -49,6 +53,8 @@ CAPABILITIES = frozenset(
         MORE_STATS,
         PUT_IN_TUBE,
         PUT_UNIQUE,
+        RESUME,
+        SESSION,
         TRUNCATE,
     }
 )

@@ -77,6 +77,7 @@ __all__ = [
     "touch",
     "use",
     "watch",
+    "whole_document",
     "written",
 ]
 
@@ -174,8 +175,9 @@ _NEVER_TWICE = frozenset(
 
 def written(request: bytes) -> str:
     """Write a request as a person would: no CR LF, no body, no token."""
-    if request.startswith(b"auth "):
-        return "auth ..."
+    for word in ("auth", "resume"):
+        if request.startswith(word.encode() + b" "):
+            return f"{word} ..."
     return request[: request.find(b"\r\n")].decode()
 
 
@@ -209,6 +211,7 @@ _ADVICE = {
     ("stats-job", "NOT_FOUND"): _NOT_THERE,
     ("stats-tube", "NOT_FOUND"): "no such tube: one that is empty and unused does not exist",
     ("truncate", "NOT_FOUND"): "no such tube: one that is empty and unused does not exist",
+    ("resume", "NOT_FOUND"): "no such session: its grace is over, or the server was restarted",
     ("pause-tube", "NOT_FOUND"): "no such tube: one that is empty and unused does not exist",
 }
 """What a refusal means to whoever sent this very command."""
@@ -533,7 +536,12 @@ def read_document(request: bytes, reply: bytes) -> bytes:
     if reply[:3] != b"OK ":
         refuse(request, reply)
     line, _, rest = reply.partition(b"\r\n")
-    if len(rest) != int(line[3:]) + 2 or rest[-2:] != b"\r\n":
+    return whole_document(rest, int(line[3:]))
+
+
+def whole_document(rest: bytes, size: int) -> bytes:
+    """Give a document of this size out of what stands behind the line of a reply."""
+    if len(rest) != size + 2 or rest[-2:] != b"\r\n":
         raise ValueError("not whole, or the document is not ended by CR LF")
     return rest[:-2]
 

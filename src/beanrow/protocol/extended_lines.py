@@ -18,6 +18,8 @@ from beanrow.protocol.capabilities import (
     LIST_TIMES,
     PUT_IN_TUBE,
     PUT_UNIQUE,
+    RESUME,
+    SESSION,
     TRUNCATE,
 )
 from beanrow.protocol.listing import MAX_LISTED, STATES
@@ -33,9 +35,11 @@ from beanrow.protocol.requests import (
     PutInTube,
     PutLine,
     PutUnique,
+    Resume,
+    Session,
     Truncate,
 )
-from beanrow.protocol.values import MAX_ID, MAX_UINT32, TUBE_NAME_BYTES, is_tube_name
+from beanrow.protocol.values import MAX_GRACE, MAX_ID, MAX_UINT32, TUBE_NAME_BYTES, is_tube_name
 
 __all__ = ["parse_extended_line"]
 
@@ -44,6 +48,7 @@ _PUT_UNIQUE = re.compile(rb"([%b]+) (\d+) (\d+) (\d+) (\d+) (\d+)" % TUBE_NAME_B
 _LIST_JOBS = re.compile(rb"([%b]+) (%b) (\d+) (\d+)" % (TUBE_NAME_BYTES, "|".join(STATES).encode()))
 _PAGE = re.compile(rb"(\d+) (\d+)")
 _BAD_FORMAT = BadFormat()
+_DIGITS = 20  # of a number, leading zeros and all
 _MOST_KNOWN_LINES = 4096
 _known_lines: dict[bytes, PutLine] = {}
 # As in request_stream.py, and apart from those: a connection that has not asked must not meet them.
@@ -104,6 +109,15 @@ def _parse_list_jobs(rest: bytes) -> Parsed:
     return ListJobs(match[1].decode("ascii"), match[2].decode("ascii"), after, limit)
 
 
+def _parse_session(rest: bytes) -> Parsed:
+    grace = int(rest) if rest.isdigit() and len(rest) < _DIGITS else 0
+    return Session(grace) if 0 < grace <= MAX_GRACE else _BAD_FORMAT
+
+
+def _parse_resume(rest: bytes) -> Parsed:
+    return Resume(rest.decode("ascii")) if is_tube_name(rest) else _BAD_FORMAT  # spelled alike
+
+
 def _parse_list_times(rest: bytes) -> Parsed:
     return ListTimes(rest.decode("ascii")) if is_tube_name(rest) else _BAD_FORMAT
 
@@ -139,6 +153,8 @@ _BY_WORD: dict[bytes, Callable[[bytes], Parsed]] = {
     LIST_SLOW.encode(): _parse_list_slow,
     PUT_IN_TUBE.encode(): _parse_put_in_tube,
     PUT_UNIQUE.encode(): _parse_put_unique,
+    RESUME.encode(): _parse_resume,
+    SESSION.encode(): _parse_session,
     LIST_TIMES.encode(): _parse_list_times,
     TRUNCATE.encode(): _parse_truncate,
 }

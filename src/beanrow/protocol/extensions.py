@@ -7,7 +7,14 @@ server would take a body behind an unknown line for commands.
 from __future__ import annotations
 
 from beanrow.errors import BadValueError
-from beanrow.protocol.commands import Command, put_request, read_document, read_put, refuse
+from beanrow.protocol.commands import (
+    Command,
+    put_request,
+    read_document,
+    read_put,
+    refuse,
+    whole_document,
+)
 from beanrow.protocol.holders import Connected, Lease, Rows, SlowCommand, read_rows
 from beanrow.protocol.listing import MAX_LISTED, STATES, Page, read_page
 from beanrow.protocol.stats import read_list
@@ -15,6 +22,7 @@ from beanrow.protocol.times import TubeTimes
 from beanrow.protocol.values import (
     DEFAULT_PRIORITY,
     DEFAULT_TTR,
+    MAX_GRACE,
     MAX_ID,
     Duration,
     is_tube_name,
@@ -34,6 +42,8 @@ __all__ = [
     "put_in_tube",
     "put_in_tube_request",
     "put_unique",
+    "resume",
+    "session",
     "list_times",
     "truncate",
 ]
@@ -114,6 +124,39 @@ def _place(after: int, limit: int) -> bytes:
 
 def _read_page(request: bytes, reply: bytes) -> Page:
     return read_page(read_document(request, reply))
+
+
+def session(grace: Duration) -> Command[str]:
+    """Have the server keep what the connection holds, ``grace`` seconds long, if it is lost.
+
+    1 second to a day; gives the token by which another connection goes on with it.
+    """
+    whole = seconds(grace, "grace", MAX_GRACE)
+    if not whole:
+        raise BadValueError("grace 0 would keep nothing")
+    return Command(b"session %d\r\n" % whole, _read_session)
+
+
+def _read_session(request: bytes, reply: bytes) -> str:
+    if reply[:8] == b"SESSION " and reply[-2:] == b"\r\n" and is_tube_name(reply[8:-2]):
+        return reply[8:-2].decode("ascii")
+    refuse(request, reply)
+
+
+def resume(token: str) -> Command[list[int]]:
+    """Go on with the session of this token; gives the ids of the jobs that it holds."""
+    return Command(b"resume %b\r\n" % tube_name(token), _read_resumed)  # spelled alike
+
+
+def _read_resumed(request: bytes, reply: bytes) -> list[int]:
+    if reply[:8] != b"RESUMED ":
+        refuse(request, reply)
+    line, _, rest = reply.partition(b"\r\n")
+    _, count, size = line.split()
+    ids = [int(job_id) for job_id in read_list(whole_document(rest, int(size)))]
+    if len(ids) != int(count):
+        raise ValueError("it tells another number of jobs than it lists")
+    return ids
 
 
 def truncate(tube: str) -> Command[int]:

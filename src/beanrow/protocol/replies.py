@@ -18,6 +18,7 @@ __all__ = [
     "DRAINING",
     "EXPECTED_CRLF",
     "FORBIDDEN",
+    "INTERNAL_ERROR",
     "JOB_TOO_BIG",
     "KICKED",
     "NOT_FOUND",
@@ -38,6 +39,8 @@ __all__ = [
     "ok",
     "reserved",
     "reserved_in",
+    "resumed",
+    "session",
     "split_lines",
     "truncated",
     "using",
@@ -52,6 +55,7 @@ DELETED = b"DELETED\r\n"
 DRAINING = b"DRAINING\r\n"
 EXPECTED_CRLF = b"EXPECTED_CRLF\r\n"
 FORBIDDEN = b"FORBIDDEN\r\n"
+INTERNAL_ERROR = b"INTERNAL_ERROR\r\n"
 JOB_TOO_BIG = b"JOB_TOO_BIG\r\n"
 KICKED = b"KICKED\r\n"
 NOT_FOUND = b"NOT_FOUND\r\n"
@@ -66,7 +70,7 @@ UNKNOWN_COMMAND = b"UNKNOWN_COMMAND\r\n"
 _LONGEST_LINE = 1024
 """Far above any reply line: beyond it the peer does not speak this protocol."""
 _WITH_BODY = frozenset({b"RES", b"FOU", b"OK "})
-"""How RESERVED, FOUND and OK begin, the replies that carry a body."""
+"""How RESERVED and RESUMED, FOUND and OK begin, the replies that carry a body."""
 
 
 def inserted(job_id: int) -> bytes:
@@ -124,6 +128,16 @@ def found_in(tube: str, job_id: int, body: bytes) -> bytes:
     return b"FOUND %d %d %b\r\n%b\r\n" % (job_id, len(body), tube.encode(), body)
 
 
+def session(token: str) -> bytes:
+    """SESSION: by this token another connection may go on with it."""
+    return b"SESSION %b\r\n" % token.encode()
+
+
+def resumed(count: int, document: bytes) -> bytes:
+    """RESUMED: so many jobs are held by this connection now; a list of their ids."""
+    return b"RESUMED %d %d\r\n%b\r\n" % (count, len(document), document)
+
+
 def ok(document: bytes) -> bytes:
     """OK: statistics or a list of tubes."""
     return b"OK %d\r\n%b\r\n" % (len(document), document)
@@ -156,7 +170,7 @@ def split_lines(data: bytes) -> list[bytes] | None:
 
     A fifth of the cost of a ``ReplyStream`` for the replies to a thousand puts.
     """
-    if data[-2:] != b"\r\n" or b"RESERVED " in data or b"FOUND " in data or b"OK " in data:
+    if data[-2:] != b"\r\n" or b"RES" in data or b"FOUND " in data or b"OK " in data:
         return None
     return data.splitlines(keepends=True)
 

@@ -41,9 +41,11 @@ __all__ = [
     "Quit",
     "Release",
     "Request",
+    "Resume",
     "Reserve",
     "ReserveJob",
     "ReserveWithTimeout",
+    "Session",
     "Stats",
     "StatsJob",
     "ListTimes",
@@ -257,6 +259,21 @@ class ListJobs(NamedTuple):
     limit: int
 
 
+class Session(NamedTuple):
+    """Keep what this connection holds for so many seconds if it is lost."""
+
+    grace: int
+
+
+class Resume(NamedTuple):
+    """Go on with the session of this token: hold what it holds."""
+
+    token: str
+
+    def __repr__(self) -> str:
+        return "Resume(token=...)"  # as that of Auth
+
+
 class ListTimes(NamedTuple):
     """How long jobs of this tube waited and were held."""
 
@@ -350,6 +367,8 @@ Request = (
     | PutUnique
     | Truncate
     | ListJobs
+    | Session
+    | Resume
     | ListTimes
     | ListLeases
     | ListClients

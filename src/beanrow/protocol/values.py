@@ -19,6 +19,7 @@ __all__ = [
     "DEFAULT_ENCODING",
     "DEFAULT_PRIORITY",
     "DEFAULT_TTR",
+    "MAX_GRACE",
     "MAX_ID",
     "MAX_JOB_SIZE",
     "MAX_LINE",
@@ -44,6 +45,8 @@ MAX_LINE = 224
 """Bytes of the longest command line, its CR LF included."""
 MAX_UINT32 = 2**32 - 1
 """The largest priority, delay, ttr, pause and body size."""
+MAX_GRACE = 86_400
+"""The longest grace of a session, in seconds."""
 MAX_ID = 2**64 - 1
 """The largest job id."""
 MAX_TIMEOUT = 2**31 - 1

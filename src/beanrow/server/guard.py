@@ -45,7 +45,7 @@ class Access:
     ) -> None:
         self.path = path
         self.engine = engine
-        self.execute = execute or engine.execute
+        self.execute: Execute = execute or engine.execute
         self.audit = audit
         self.rights: Rights = read_rights(path)
         self._guards: WeakSet[Guard] = WeakSet()
@@ -128,6 +128,9 @@ class Guard:
             return (request.tube,)
         if where == "named or used":
             return (request.tube or session.used.name,)
+        if where == "session":
+            resumed = self._engine.tokens.find(request.token)
+            return () if resumed is None else {job.tube.name for job in resumed.held.values()}
         job = self._engine.jobs.find(request.id)
         return () if job is None else (job.tube.name,)
 
@@ -170,6 +173,7 @@ class Guard:
         self._tell("dismissed", reason="its rights have changed")
         link: Link | None = self._session.owner if self._session else None  # type: ignore[assignment]
         if link is not None:
+            self._engine.end_grace(link.session)
             link.close()
 
 

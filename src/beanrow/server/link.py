@@ -127,6 +127,9 @@ class Link:
         replies.clear()
         if self.fd < 0:
             return
+        if not data and not self._unsent:  # dismissed: another connection has its session
+            self.close()
+            return
         if self._unsent:
             self._unsent = memoryview(bytes(self._unsent) + data)
             return

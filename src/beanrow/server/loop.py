@@ -33,7 +33,7 @@ from beanrow.server.limits import NO_LIMITS, Limits
 from beanrow.server.link import IN, Link, Socket, TimedLink
 from beanrow.server.log import Log
 
-__all__ = ["Loop", "Peer", "wall_clock"]
+__all__ = ["Loop", "Peer", "Poller", "wall_clock"]
 
 _ACCEPTS_A_TURN = 64
 _LONGEST_WAIT = 3600.0
@@ -56,6 +56,25 @@ def wall_clock() -> Callable[[], int]:
     offset = time.time_ns() - time.monotonic_ns()
     monotonic = time.monotonic_ns
     return lambda: monotonic() + offset
+
+
+class Poller(Protocol):
+    """What tells the loop which descriptors are ready. Events are those of ``poll``."""
+
+    def register(self, fd: int, events: int, /) -> None:
+        """Look out for these events."""
+
+    def modify(self, fd: int, events: int, /) -> None:
+        """Look out for these instead."""
+
+    def unregister(self, fd: int, /) -> None:
+        """Look no longer."""
+
+    def wait(self, seconds: float | None, /) -> list[tuple[int, int]]:
+        """Give who is ready, each with its events; none after so many seconds."""
+
+    def close(self) -> None:
+        """Let go of what it holds."""
 
 
 class _Poller:
@@ -133,7 +152,7 @@ class Loop:
         self.engine = engine
         self._journal = journal
         self.now: int = clock()
-        self.poller: _Poller = _Poller()
+        self.poller: Poller = _Poller()
         self.unfinished: list[Step] = []
         self.log: Log = log or Log()
         self.arriving = 0  # connections of which is not yet known who speaks there
@@ -150,6 +169,7 @@ class Loop:
         self._full_up = False  # whether the process has no file descriptor left
         self._refusing = False  # whether the log has been told that connections are refused
         self._stopping = False
+        self._link: Callable[[Loop, Socket, str, Execute | None], Link]
         self._link = TimedLink if limits.watches_time else Link
         if limits.watches_time:
             self.call_at(self.now + limits.sweep, self._sweep)

@@ -32,10 +32,10 @@ _MOST_REMEMBERED = 4096
 
 # -- what each command needs ------------------------------------------------------
 
-Where = Literal["used", "watched", "named", "named or used", "job", "any"]
+Where = Literal["used", "watched", "named", "named or used", "job", "session", "any"]
 """The tubes that a request is about: the used one, all watched ones, the one it names, the used one
-if it names none, that of the job it names (none if there is no such job: it is then not found), or
-whichever there is.
+if it names none, that of the job it names (none if there is no such job: it is then not found), those
+of the jobs of the session it names, or whichever there is.
 """
 
 
@@ -70,6 +70,8 @@ RULES: dict[type, Rule | None] = {
     requests.PauseTube: Rule(("admin",), "named"),
     requests.ListJobs: Rule(("take", "admin"), "named"),
     requests.Truncate: Rule(("admin",), "named"),
+    requests.Resume: Rule(("take",), "session"),
+    requests.Session: None,
     requests.ListTimes: Rule(_RIGHTS, "named"),
     requests.ListLeases: Rule(("admin",), "any"),
     requests.ListClients: Rule(("admin",), "any"),

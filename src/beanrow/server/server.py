@@ -12,7 +12,6 @@ import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from resource import RUSAGE_SELF, getrusage
 from types import FrameType
 
 from beanrow.engine.counters import HostFacts
@@ -24,6 +23,7 @@ from beanrow.protocol.capabilities import AUTH
 from beanrow.server.audit import Audit
 from beanrow.server.connection import Execute
 from beanrow.server.guard import Access
+from beanrow.server.host import host_facts
 from beanrow.server.http import Health, Http
 from beanrow.server.limits import NO_LIMITS, Limits
 from beanrow.server.local import Data, KeptQueue
@@ -34,10 +34,11 @@ from beanrow.server.rights import Rights
 from beanrow.server.slow import SlowLog
 from beanrow.server.systemd import Notifier
 from beanrow.server.tls import Tls, TlsFiles, make_context
-from beanrow.version import __version__
 
 __all__ = ["Server"]
 
+_TOKEN = 16
+"""Bytes of the token of a session: nobody finds one by trying."""
 _NO_JOURNAL = JournalFacts(0, 0, 0, 0)
 
 
@@ -50,37 +51,27 @@ def _promise(data: Data | None) -> str:
     return f"synced-within-{data.sync_after // 1_000_000}ms" if data.sync_after else "synced"
 
 
-def _host_facts(
+def _facts_with_journal(
     server_id: str, segment: int, data: Data | None, journal: Callable[[], Journal | None]
 ) -> Callable[[], HostFacts]:
-    """Collect what does not change once; the rest at each call."""
-    uname = os.uname()
+    """Collect what the host is, and what its journal has done."""
+    host = host_facts(server_id)
     store, promise = "memory" if data is None else "journal", _promise(data)
-    pid = os.getpid()
 
-    def host_facts() -> HostFacts:
-        usage = getrusage(RUSAGE_SELF)
+    def facts() -> HostFacts:
         kept = journal()
-        facts = _NO_JOURNAL if kept is None else kept.facts
-        return HostFacts(
-            pid=pid,
-            version=f"beanrow {__version__}",
-            rusage_utime=usage.ru_utime,
-            rusage_stime=usage.ru_stime,
-            id=server_id,
-            hostname=uname.nodename,
-            os=uname.version,
-            platform=uname.machine,
-            binlog_oldest_index=facts.oldest_index,
-            binlog_current_index=facts.current_index,
-            binlog_records_migrated=facts.records_migrated,
-            binlog_records_written=facts.records_written,
+        done = _NO_JOURNAL if kept is None else kept.facts
+        return host()._replace(
+            binlog_oldest_index=done.oldest_index,
+            binlog_current_index=done.current_index,
+            binlog_records_migrated=done.records_migrated,
+            binlog_records_written=done.records_written,
             binlog_max_size=segment,
             store=store,
             promise=promise,
         )
 
-    return host_facts
+    return facts
 
 
 class Server:
@@ -103,7 +94,7 @@ class Server:
         notifier: Notifier | None = None,
     ) -> None:
         clock = wall_clock()
-        self._host = host = _host_facts(secrets.token_hex(8), segment, data, self._journal)
+        self._host = host = _facts_with_journal(secrets.token_hex(8), segment, data, self._journal)
         self.log: Log = log or Log()
         self._notifier = notifier or Notifier({}, 0)
         self._audit = Audit(None, self.log)
@@ -121,6 +112,7 @@ class Server:
             self.engine = LimitedEngine(
                 clock(), room=limits.room, max_job_size=max_job_size, host=host
             )
+        self.engine.offer_sessions(lambda: secrets.token_hex(_TOKEN))
         self._loop = Loop(self.engine, clock, self._journal(), limits=limits, log=self.log)
         self._sockets_on_disk = [
             listener.getsockname() for listener in listeners if listener.family == socket.AF_UNIX

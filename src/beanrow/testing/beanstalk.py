@@ -22,11 +22,14 @@ from beanrow.protocol.values import MAX_JOB_SIZE, MAX_UINT32, tube_name, whole_n
 from beanrow.server.listeners import listen_tcp, where
 from beanrow.server.log import Log
 from beanrow.testing.loop import TestLoop
+from beanrow.testing.memory import MemoryLoop, MemoryTransport, MemoryWire
 from beanrow.testing.queue import STATES, JobSeen
 from beanrow.testing.switches import Clock, FaultSwitches
 
 if TYPE_CHECKING:
+    from beanrow.client.address import Address
     from beanrow.client.aio import AsyncClient
+    from beanrow.client.line import Line
     from beanrow.client.sync import Client
     from beanrow.worker.app import App
 
@@ -34,6 +37,8 @@ __all__ = ["ANY", "Beanstalk"]
 
 ANY: Final = object()
 """Any body at all."""
+_NOWHERE = "unix:in-memory"
+"""What errors of a client without sockets name as its server."""
 _PATIENCE = 10.0
 _MOST_SHOWN = 10
 
@@ -41,26 +46,39 @@ _MOST_SHOWN = 10
 class Beanstalk:
     """A beanstalk server in this process, for a test, until ``close`` or the end of a ``with``.
 
-    ``address`` is where it listens: any client, worker or other program may come there.
     ``clock`` moves its time, ``faults`` makes things go wrong. ``max_job_size`` is the largest
-    body in bytes.
+    body in bytes. Without ``sockets`` it listens nowhere, and only ``client`` and
+    ``async_client`` reach it.
     """
 
-    def __init__(self, *, max_job_size: int = MAX_JOB_SIZE) -> None:
+    def __init__(self, *, max_job_size: int = MAX_JOB_SIZE, sockets: bool = True) -> None:
         self._log = io.StringIO()
         size = whole_number(max_job_size, "max_job_size", MAX_UINT32)
-        self._loop = TestLoop(size, Log(out=self._log))
-        listener = listen_tcp("127.0.0.1", 0)
-        self.address = where(listener)
-        self._loop.listen(listener)
+        kind = TestLoop if sockets else MemoryLoop
+        self._loop = kind(size, Log(out=self._log))
+        self._address = ""
+        if sockets:
+            listener = listen_tcp("127.0.0.1", 0)
+            self._address = where(listener)
+            self._loop.listen(listener)
         self._thread = threading.Thread(target=self._loop.run, name="beanstalk", daemon=True)
         self._thread.start()
         self._given = ExitStack()
-        self.clock = Clock(self._loop)
-        self.faults = FaultSwitches(self._loop)
+        self.clock: Clock = Clock(self._loop)
+        self.faults: FaultSwitches = FaultSwitches(self._loop)
 
     def __repr__(self) -> str:
-        return f"<Beanstalk at {self.address}>"
+        return f"<Beanstalk {f'at {self._address}' if self._address else 'without sockets'}>"
+
+    @property
+    def address(self) -> str:
+        """Where it listens, as ``host:port``: any client, worker or program may come there.
+
+        RuntimeError if it was made without sockets.
+        """
+        if not self._address:
+            raise RuntimeError("this server has no address: it was made without sockets")
+        return self._address
 
     # -- who speaks to it ---------------------------------------------------------
 
@@ -68,7 +86,13 @@ class Beanstalk:
         """Give a new client of it, which is closed with it. ``settings`` are those of ``Client``."""
         from beanrow.client.sync import Client
 
-        return self._given.enter_context(Client(self.address, **settings))
+        loop = self._loop
+        client = Client(self._address or _NOWHERE, **settings)
+        if isinstance(loop, MemoryLoop):
+            client._connections.dial = (  # noqa: SLF001  # the seam for a server without sockets
+                lambda _address, _timeout, _tls: MemoryWire(loop.connect())
+            )
+        return self._given.enter_context(client)
 
     def async_client(self, **settings: Any) -> AsyncClient:
         """Give a new client for asyncio; close it in its own loop: ``async with``.
@@ -77,7 +101,15 @@ class Beanstalk:
         """
         from beanrow.client.aio import AsyncClient
 
-        return AsyncClient(self.address, **settings)
+        loop = self._loop
+        client = AsyncClient(self._address or _NOWHERE, **settings)
+        if isinstance(loop, MemoryLoop):
+
+            async def dial(line: Line, _address: Address, _tls: object) -> None:
+                MemoryTransport(loop.connect(), line)
+
+            client._lines.dial = dial  # noqa: SLF001  # as above
+        return client
 
     def use_for(self, app: App) -> None:
         """Have this app put its jobs here, and take them from here, until this server ends."""
@@ -219,9 +251,11 @@ class Beanstalk:
         """End it; twice is fine. RuntimeError with what it told if it had a fault of its own."""
         if not self._thread.is_alive():
             return
-        self._given.close()
-        self._loop.end()
-        self._thread.join(_PATIENCE)
+        try:
+            self._given.close()
+        finally:
+            self._loop.end()
+            self._thread.join(_PATIENCE)
         if told := self._log.getvalue():
             raise RuntimeError(f"the server of this test had a fault of its own:\n{told}")
 

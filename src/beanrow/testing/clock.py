@@ -21,7 +21,8 @@ class VirtualTime:
     __slots__ = ("_at", "_since", "started")
 
     def __init__(self) -> None:
-        self.started = self._at = time.time_ns()
+        self._at = time.time_ns()
+        self.started: int = self._at
         self._since: int | None = None  # the monotonic time at which it was _at, while it runs
 
     def now(self) -> int:

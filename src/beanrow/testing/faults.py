@@ -22,7 +22,7 @@ FaultKind = Literal["cut", "drop", "hang", "delay", "slow"]
 is said on that connection any more. ``delay``: its reply comes late. ``slow``: its reply comes
 piece by piece."""
 KINDS: tuple[FaultKind, ...] = get_args(FaultKind)
-LATE = ("delay", "slow")
+LATE: tuple[FaultKind, ...] = ("delay", "slow")
 """Those that take time."""
 
 _PUTS = (requests.Put, requests.PutInTube, requests.PutUnique)
@@ -73,7 +73,7 @@ class Faults:
 
     def __init__(self) -> None:
         self._armed: list[Armed] = []
-        self.out_of_memory = False
+        self.out_of_memory: bool = False
 
     def arm(self, kind: FaultKind, command: str | None, seconds: float, times: int) -> None:
         """Have a fault wait for the next ``times`` of these commands; BadValueError if none is."""

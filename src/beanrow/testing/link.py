@@ -10,14 +10,16 @@ Laws:
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from beanrow.engine.session import Session
 from beanrow.protocol import replies, requests
+from beanrow.server.connection import Execute
 from beanrow.server.link import Link, Socket
 from beanrow.testing.faults import Armed
 
 if TYPE_CHECKING:
+    from beanrow.server.loop import Loop
     from beanrow.testing.loop import TestLoop
 
 __all__ = ["FaultyLink"]
@@ -31,14 +33,14 @@ class FaultyLink(Link):
 
     __slots__ = ("_behind", "_fault", "_late", "_mute", "_place", "_test_loop", "_waits")
 
-    def __init__(self, loop: TestLoop, sock: Socket, peer: str) -> None:
-        self._test_loop = loop
+    def __init__(self, loop: Loop, sock: Socket, peer: str, _execute: Execute | None) -> None:
+        self._test_loop = cast("TestLoop", loop)  # which makes these and no others
         self._fault: Armed | None = None  # struck, and its reply is still to come
         self._place = 0  # of that reply, counted from the next one that is said
         self._late: deque[bytes] = deque()  # pieces of one reply that comes late
         self._behind: list[bytes] = []  # what is to be said after it
         self._mute = False
-        self._waits = 0
+        self._waits = 0  # so many so far: the end of one must not end a later one
         super().__init__(loop, sock, peer, self._carry_out)
 
     def _carry_out(self, session: Session, request: requests.Request, now: int) -> bytes | None:
@@ -53,12 +55,13 @@ class FaultyLink(Link):
         if loop.faults.refuses(request):
             return loop.queue.answer(session, replies.OUT_OF_MEMORY)
         reply = loop.queue.execute(session, request, now)
-        if reply is None and session.waiting and isinstance(request, requests.ReserveWithTimeout):
-            self._end_in_real_time(request.timeout)
+        if reply is None and session.waiting:
+            self._waits += 1
+            if isinstance(request, requests.ReserveWithTimeout):
+                self._end_in_real_time(request.timeout)
         return reply
 
     def _end_in_real_time(self, seconds: int) -> None:
-        self._waits += 1
         this, queue = self._waits, self._test_loop.queue
 
         def end() -> None:
@@ -70,7 +73,9 @@ class FaultyLink(Link):
     def say(self) -> None:
         """Send the session's replies, as far as no fault is in the way."""
         said = self.session.replies
-        if self._mute:
+        if not said:  # it is dismissed
+            super().say()
+        elif self._mute:
             said.clear()
         elif self._late:
             self._behind += said
@@ -109,9 +114,10 @@ class FaultyLink(Link):
     def _say_and_stay(self) -> None:
         """Say the replies and keep the connection, though its peer has taken leave."""
         session = self.session
-        closing, session.closing = session.closing, False
-        super().say()
-        session.closing = closing
+        if session.replies:
+            closing, session.closing = session.closing, False
+            super().say()
+            session.closing = closing
 
     def _say_late(self, pause: float) -> None:
         """Say the pieces of what is late, a pause before each, and then what is behind it."""

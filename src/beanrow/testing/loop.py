@@ -15,12 +15,13 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from heapq import heappop, heappush
 from typing import TypeVar
 
+from beanrow.engine.engine import Engine
 from beanrow.engine.timers import SECOND
-from beanrow.server.connection import Execute
-from beanrow.server.link import Link, Socket
+from beanrow.server.link import Link
 from beanrow.server.log import Log
 from beanrow.server.loop import Loop
 from beanrow.testing.clock import VirtualTime
@@ -44,22 +45,21 @@ class TestLoop(Loop):
     thread that runs it.
     """
 
-    __test__ = False  # as TestQueue
+    __test__: bool = False  # as TestQueue
 
     def __init__(self, max_job_size: int, log: Log) -> None:
-        self.virtual = VirtualTime()
-        self.faults = Faults()
+        self.virtual: VirtualTime = VirtualTime()
+        self.faults: Faults = Faults()
         self._max_job_size = max_job_size
-        self.queue = TestQueue(self.virtual.now(), max_job_size)
+        self.queue: TestQueue = TestQueue(self.virtual.now(), max_job_size)
         super().__init__(self.queue, self.virtual.now, log=log)
         self._thread = 0
         self._ended = False
         self._calls: deque[Callable[[], None]] = deque()
         self._awaited: list[tuple[Callable[[], bool], Future[None]]] = []
         self._real_alarms: list[tuple[float, int, Callable[[], None]]] = []
-        self._ear, self._mouth = socket.socketpair()
-        self._ear.setblocking(False)
-        self.watch(self._ear.fileno(), self._wake)
+        self._link = FaultyLink
+        self._listen_to_calls()
 
     # -- what other threads ask ---------------------------------------------------
 
@@ -81,7 +81,7 @@ class TestLoop(Loop):
                 done.set_exception(error)
 
         self._calls.append(act)
-        self._mouth.send(b"!")
+        self.wake()
         return done.result(_PATIENCE)
 
     def await_that(self, true: Callable[[], bool], seconds: float) -> bool:
@@ -98,6 +98,11 @@ class TestLoop(Loop):
         """Have ``run`` end, from any thread or signal handler."""
         self._ended = True
         self.stop()
+        with suppress(OSError):  # closed, if the loop has come to its end since the line above
+            self.wake()
+
+    def wake(self) -> None:
+        """Have the loop turn, from any thread or signal handler."""
         self._mouth.send(b"!")
 
     # -- what is done in its thread -----------------------------------------------
@@ -108,16 +113,20 @@ class TestLoop(Loop):
         try:
             super().run()
         finally:
-            self._ear.close()
-            self._mouth.close()
+            self._close()
 
-    def link(
-        self, sock: socket.socket, speaking: Socket, address: str, execute: Execute | None = None
-    ) -> Link:
-        """Serve the queue to ``speaking``, which reads and writes through ``sock``."""
-        link = FaultyLink(self, speaking, address)
-        self.meet(link, link.ready)
-        return link
+    def _listen_to_calls(self) -> None:
+        """Have other threads wake the loop."""
+        self._ear, self._mouth = socket.socketpair()
+        self._ear.setblocking(False)
+        self.watch(self._ear.fileno(), self._hear_call)
+
+    def _hear_call(self, _events: int) -> None:
+        self._ear.recv(4096)
+
+    def _close(self) -> None:
+        self._ear.close()
+        self._mouth.close()
 
     def advance(self, seconds: int) -> None:
         """Let so much time pass at once; what is due on the way happens on the way."""
@@ -128,7 +137,7 @@ class TestLoop(Loop):
 
     def _come_to(self, when: int) -> None:
         self.virtual.move_to(when)
-        self.now = self.virtual.now()
+        self.now: int = self.virtual.now()
         self.queue.tick(self.now)
         while self.queue.outbox:
             self._say_all()
@@ -146,7 +155,7 @@ class TestLoop(Loop):
         self.faults.clear()
         self.virtual.begin_anew()
         self.queue = TestQueue(self.virtual.now(), self._max_job_size)
-        self.engine = self.queue
+        self.engine: Engine = self.queue
 
     def call_at(self, when: int, action: Callable[[], None]) -> None:
         """Call ``action`` when it would be ``when`` if the clock ran: it is for live peers."""
@@ -156,9 +165,6 @@ class TestLoop(Loop):
         """Call ``action`` after so many real seconds, whatever the clock shows."""
         self._serial += 1
         heappush(self._real_alarms, (time.monotonic() + seconds, self._serial, action))
-
-    def _wake(self, _events: int) -> None:
-        self._ear.recv(4096)
 
     def _patience(self) -> float:
         """Tell how long to sleep: while the clock stands still, what it shows is no reason to wake."""

@@ -12,7 +12,7 @@ from beanrow.protocol import replies, requests
 
 __all__ = ["STATES", "JobSeen", "TestQueue"]
 
-STATES = (READY, RESERVED, DELAYED, BURIED)
+STATES: tuple[str, ...] = (READY, RESERVED, DELAYED, BURIED)
 
 
 class JobSeen(NamedTuple):
@@ -43,7 +43,7 @@ class JobSeen(NamedTuple):
 class TestQueue(Engine):
     """An engine that keeps a list of all puts, with what has become of each."""
 
-    __test__ = False  # not a test of pytest's, whatever its name
+    __test__: bool = False  # not a test of pytest's, whatever its name
 
     def __init__(self, now: int, max_job_size: int) -> None:
         super().__init__(now, max_job_size=max_job_size)
