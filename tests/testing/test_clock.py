@@ -71,6 +71,32 @@ def test_the_clock_moves_after_all_that_was_said_before(beanstalk: Beanstalk) ->
             beanstalk.assert_jobs("default", ready=n)
 
 
+def test_the_clock_moves_after_what_a_new_connection_said(beanstalk: Beanstalk) -> None:
+    host, _, port = beanstalk.address.rpartition(":")
+    for n in range(1, 20):
+        with socket.create_connection((host, int(port)), timeout=10) as talk:
+            talk.sendall(b"put 0 10 60 1\r\nx\r\n" * 100)
+            beanstalk.clock.advance(10)
+            beanstalk.assert_jobs("default", ready=100 * n)
+
+
+def test_a_client_that_never_pauses_does_not_stop_the_clock(beanstalk: Beanstalk) -> None:
+    client, over = beanstalk.client(), threading.Event()
+
+    def chatter() -> None:
+        while not over.is_set():
+            client.put_many(["x"] * 500)
+
+    talking = threading.Thread(target=chatter)
+    talking.start()
+    try:
+        for _ in range(20):
+            beanstalk.clock.advance(1)
+    finally:
+        over.set()
+        talking.join()
+
+
 def test_a_pause_passes(beanstalk: Beanstalk) -> None:
     client = beanstalk.client()
     client.put("x")
