@@ -49,7 +49,7 @@ class Node:
         self._fast: Lane | None = None
         self._durable: list[Lane] = []
         self._ear: _Ear | None = None
-        self.is_ready = False
+        self.is_ready: bool = False
 
     async def connect(self) -> None:
         """Open the lanes and see to the functions; Unavailable tells why it cannot be done."""
