@@ -52,7 +52,7 @@ lint: $(VENV)/.test-installed ## ruff: rules and format
 types: $(VENV)/.test-installed ## mypy --strict
 	$(PY) -m mypy --strict $(CODE)
 
-pytest: $(VENV)/.test-installed try-install-daemon ## the tests alone
+pytest: $(VENV)/.test-installed try-install-daemon try-install-tmux ## the tests alone
 	$(PY) -m pytest -n 2 -m "not long"
 
 format: $(VENV)/.test-installed ## put the code into the one format
@@ -90,6 +90,10 @@ install-php: # Laravel's queue and Symfony Messenger themselves, for the tests o
 try-install-daemon:
 	@tools/apt_install.sh beanstalkd beanstalkd || true
 	@tools/apt_install.sh redis-server redis-server || true
+
+.PHONY: try-install-tmux
+try-install-tmux: # a real terminal, for the tests of beanrow top
+	@tools/apt_install.sh tmux tmux || true
 
 .PHONY: install-compiler
 install-compiler: # for the load generator of the benchmarks

@@ -32,7 +32,7 @@ class _Side:
 
     def __init__(self) -> None:
         self.data: bytearray = bytearray()
-        self.ended = False
+        self.ended: bool = False
 
     @property
     def readable(self) -> bool:
