@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from hiredis import Reader, ReplyError
 
@@ -194,8 +194,7 @@ class _Ear(asyncio.Protocol):
         self._channels: set[bytes] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its class
 
     def send(self, commands: list[bytes]) -> None:
         """Send commands."""
