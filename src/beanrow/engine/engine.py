@@ -87,7 +87,10 @@ class Engine(Queue):
         self.started = now
         self.max_job_size = max_job_size
         self.draining = False
-        self.capabilities = CAPABILITIES - {SESSION, RESUME}  # until somebody draws tokens
+        self.capabilities: frozenset[str] = CAPABILITIES - {
+            SESSION,
+            RESUME,
+        }  # until somebody draws tokens
         self.slow_commands: deque[SlowCommand] = deque(maxlen=_MOST_SLOW)
         self._host = host
         self._next_id = 1
