@@ -200,14 +200,14 @@ def server_flags(words: list[str]) -> None:
         _parser("page").parse_args(words)
 
 
-def gateway_flags(words: list[str]) -> None:
-    from beanrow.cluster.__main__ import _parser
+def flags_of_a_server_for_tests(words: list[str]) -> None:
+    from beanrow.testing.__main__ import _parser
 
     _parser("page").parse_args(words)
 
 
-def flags_of_a_server_for_tests(words: list[str]) -> None:
-    from beanrow.testing.__main__ import _parser
+def gateway_flags(words: list[str]) -> None:
+    from beanrow.cluster.__main__ import _parser
 
     _parser("page").parse_args(words)
 

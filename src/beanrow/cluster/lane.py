@@ -48,12 +48,12 @@ class Call:
         durable: bool = False,
         repeatable: bool = False,
     ) -> None:
-        self.packed = packed
-        self.future = future
-        self.partition = partition
-        self.durable = durable
-        self.repeatable = repeatable
-        self.until = 0.0
+        self.packed: bytes = packed
+        self.future: asyncio.Future[Any] = future
+        self.partition: int = partition
+        self.durable: bool = durable
+        self.repeatable: bool = repeatable
+        self.until: float = 0.0
 
     def fail(self, error: Exception) -> None:
         """End with an error, unless whoever asked has gone."""
@@ -93,7 +93,7 @@ class Lane(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
-        self._transport = cast(asyncio.WriteTransport, transport)
+        self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's is none by its class
         self.is_open = True
 
     def send(self, call: Call) -> None:

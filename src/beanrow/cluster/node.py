@@ -194,7 +194,7 @@ class _Ear(asyncio.Protocol):
         self._channels: set[bytes] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.WriteTransport, transport)
+        self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's is none by its class
 
     def send(self, commands: list[bytes]) -> None:
         """Send commands."""

@@ -51,8 +51,8 @@ class Session:
     )
 
     def __init__(self, owner: bytes) -> None:
-        self.owner = owner
-        self.used = DEFAULT_TUBE
+        self.owner: bytes = owner
+        self.used: str = DEFAULT_TUBE
         self.watched: list[str] = [DEFAULT_TUBE]
         self.held: dict[int, float] = {}  # in the order of their reservation
         self.doubtful: set[int] = set()
@@ -61,8 +61,8 @@ class Session:
         self.is_worker: bool = False
         self.waiter: Waiter | None = None
         self.listing: Listing | None = None
-        self.half_closed = False
-        self.gone = False
+        self.half_closed: bool = False
+        self.gone: bool = False
 
     def warning_at(self, now: float) -> float | None:
         """Tell when the first lease has no more than a second left; None without leases."""
