@@ -386,7 +386,7 @@ class Backend:
         if isinstance(found, Nothing):
             self._expect(partition, found.patience)
             return None
-        return self._hold(session, found.job)
+        return self._hold(session, found)
 
     def _hold(self, session: Session, job: Given) -> bytes:
         """Note a lease; it ended earlier by the engine's clock than by ours."""
