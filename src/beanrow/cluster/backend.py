@@ -532,9 +532,9 @@ class Backend:
     async def _freshen(self, tube: str) -> None:
         """Forget what is left of a tube that nobody referred to, before somebody does again."""
         if tube in self._unused:
-            self._unused.discard(tube)
             if tube not in referenced(await self._everybody()):
                 await self.store.prune(tube)
+            self._unused.discard(tube)
 
     # -- looking ------------------------------------------------------------------
 
