@@ -144,9 +144,7 @@ class Queue:
     def _take(self, tube: Tube, now: int) -> Job:
         """Take the next job of a tube for who will hold it, and count how long it was ready."""
         job = tube.ready.pop()
-        waited = now - job.since
-        tube.waits[waited.bit_length()] += 1
-        tube.waited += waited
+        tube.count_wait(now - job.since)
         if job.priority < URGENT_PRIORITY:
             tube.urgent -= 1
             self.counters.urgent -= 1
