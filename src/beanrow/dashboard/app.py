@@ -74,11 +74,11 @@ class Desk:
     def __init__(self, settings: Settings, log: Log) -> None:
         self.settings = settings
         self.log = log
-        self.audit = Audit(settings.audit, log)
-        self.access = Access(settings.rights, self.audit)
-        self.changes = Changes(settings.undo, self.audit, log)
+        self.audit: Audit = Audit(settings.audit, log)
+        self.access: Access = Access(settings.rights, self.audit)
+        self.changes: Changes = Changes(settings.undo, self.audit, log)
         self.sources: list[Source] = []
-        self.closing = asyncio.Event()
+        self.closing: asyncio.Event = asyncio.Event()
         self.streams = 0
 
     def reload(self) -> None:
