@@ -342,7 +342,7 @@ class AsyncSpeaker:
         if not isinstance(line, Line):
             self._state.refuse_lost(job_id, str(command))
             return None, command
-        if line.closed and line.token:
+        if line.closed and line.token and self._state.held.get(job_id) is line:
             raise ConnectionLostError(
                 f"the connection to {line.peer} broke before {command}; it was not sent, and its "
                 "session goes on",
