@@ -46,10 +46,18 @@ LAYERS = {
             "protocol",
             "server",
             "testing",
+            "top",
             "worker",
         },
     ),
-    "dashboard": Layer(5, {"client", "observe"}, planned=True),
+    "dashboard": Layer(
+        5,
+        {
+            *("client", "jobs", "observe.snapshot", "protocol", "worker.letters"),
+            *("server.audit", "server.listeners", "server.log", "server.rights"),
+        },
+    ),
+    "top": Layer(5, {"client", "observe", "protocol"}),
     "testing": Layer(5, {"client", "engine", "protocol", "server", "worker"}),
     "cluster": Layer(
         4,
@@ -78,7 +86,7 @@ PURE_IMPORTS = {
     "sys.maxsize",  # a number; the rest of sys reaches the process and its files
 }
 PURE_FORBIDS_CALLS = {"__import__", "eval", "exec", "input", "open", "print"}
-NEEDS_EXTRAS = {"cli", "cluster", "contrib", "dashboard", "observe"}
+NEEDS_EXTRAS = {"cli", "cluster", "contrib", "dashboard", "observe", "top"}
 
 
 AWAITED = {("cli", "dashboard"), ("cli", "observe")}  # arrows whose imports come with the dashboard

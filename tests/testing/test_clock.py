@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 import time
 from datetime import timedelta
@@ -58,7 +59,42 @@ def test_things_happen_in_their_order(beanstalk: Beanstalk) -> None:
     for taker in takers:
         taker.join()
     assert sorted(got) == ["10", "20", "30"]
-    beanstalk.assert_jobs("default", ready=3)  # their takers are gone, and a day has passed
+    assert client.stats().job_timeouts == 3  # each was held for a minute, on the way
+
+
+def test_the_clock_moves_after_all_that_was_said_before(beanstalk: Beanstalk) -> None:
+    host, _, port = beanstalk.address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as talk:
+        for n in range(1, 20):
+            talk.sendall(b"put 0 10 60 1\r\nx\r\n")  # and nobody waits for the answer
+            beanstalk.clock.advance(10)
+            beanstalk.assert_jobs("default", ready=n)
+
+
+def test_the_clock_moves_after_what_a_new_connection_said(beanstalk: Beanstalk) -> None:
+    host, _, port = beanstalk.address.rpartition(":")
+    for n in range(1, 20):
+        with socket.create_connection((host, int(port)), timeout=10) as talk:
+            talk.sendall(b"put 0 10 60 1\r\nx\r\n" * 100)
+            beanstalk.clock.advance(10)
+            beanstalk.assert_jobs("default", ready=100 * n)
+
+
+def test_a_client_that_never_pauses_does_not_stop_the_clock(beanstalk: Beanstalk) -> None:
+    client, over = beanstalk.client(), threading.Event()
+
+    def chatter() -> None:
+        while not over.is_set():
+            client.put_many(["x"] * 500)
+
+    talking = threading.Thread(target=chatter)
+    talking.start()
+    try:
+        for _ in range(20):
+            beanstalk.clock.advance(1)
+    finally:
+        over.set()
+        talking.join()
 
 
 def test_a_pause_passes(beanstalk: Beanstalk) -> None:
@@ -89,24 +125,20 @@ def test_a_wait_ends_in_real_time_too(beanstalk: Beanstalk) -> None:
 
 
 def test_a_real_end_is_that_of_its_own_wait(beanstalk: Beanstalk) -> None:
-    """The first wait of a second is answered early; its end must not end the second wait."""
-    client = beanstalk.client()
-    got: list[Job | None] = []
-
-    def wait_twice() -> None:
-        got.extend([client.reserve(timeout=1), client.reserve(timeout=30)])
-
-    waiting = threading.Thread(target=wait_twice)
-    waiting.start()
-    beanstalk.wait_for("default", waiting=1)
+    """A wait of a second is answered early; its end must not end the waits that follow."""
+    host, _, port = beanstalk.address.rpartition(":")
     producer = beanstalk.client()
-    producer.put("first")
-    beanstalk.wait_for("default", waiting=1, reserved=1)
-    time.sleep(1.1)
-    beanstalk.wait_for("default", waiting=1)
-    producer.put("second")
-    waiting.join(10)
-    assert [job and job.text for job in got] == ["first", "second"]
+    with socket.create_connection((host, int(port)), timeout=10) as talk:
+        for request in (b"reserve-with-timeout 1\r\n", b"reserve-with-timeout 30\r\n"):
+            talk.sendall(request)
+            beanstalk.wait_for("default", waiting=1)
+            producer.put("x")
+            assert talk.recv(100).startswith(b"RESERVED")
+        talk.sendall(b"reserve\r\n")
+        time.sleep(1.1)
+        beanstalk.wait_for("default", waiting=1)
+        producer.put("x")
+        assert talk.recv(100).startswith(b"RESERVED 3 ")
 
 
 def test_it_may_run(beanstalk: Beanstalk) -> None:

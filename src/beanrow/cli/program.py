@@ -7,8 +7,10 @@ import os
 import click
 
 from beanrow.cli.bench import bench
+from beanrow.cli.cluster import cluster
 from beanrow.cli.conform import conform
 from beanrow.cli.copy import copy
+from beanrow.cli.dashboard import dashboard
 from beanrow.cli.delete import delete, truncate
 from beanrow.cli.dump import dump, restore
 from beanrow.cli.edit import edit
@@ -30,6 +32,7 @@ from beanrow.cli.reserve import reserve
 from beanrow.cli.serve import serve
 from beanrow.cli.stats import stats, tubes
 from beanrow.cli.tail import tail
+from beanrow.cli.top import top
 from beanrow.cli.watch import watch
 from beanrow.cli.work import work
 from beanrow.client.address import Address
@@ -68,11 +71,11 @@ def command_line(ctx: click.Context, servers: tuple[Address, ...]) -> None:
 
 
 _VERBS = (
-    *(put, reserve, peek, tail, list_, stats, tubes, watch),
+    *(put, reserve, peek, tail, list_, stats, tubes, top, watch),
     *(kick, bury, release, touch, delete, truncate, move, copy, edit),
     *(dump, restore, migrate),
     *(pause, resume),
-    *(serve, work, journal, exporter, bench, conform),
+    *(serve, work, journal, cluster, dashboard, exporter, bench, conform),
     *(completion, man),
 )
 for _verb in _VERBS:

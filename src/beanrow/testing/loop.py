@@ -19,6 +19,7 @@ from contextlib import suppress
 from heapq import heappop, heappush
 from typing import TypeVar
 
+from beanrow.engine.engine import Engine
 from beanrow.engine.timers import SECOND
 from beanrow.server.link import Link
 from beanrow.server.log import Log
@@ -35,6 +36,8 @@ T = TypeVar("T")
 _PATIENCE = 30.0
 """Seconds that a call waits for a turn of the loop: only a fault of ours takes so long."""
 _LONGEST_WAIT = 3600.0
+_MOST_PUT_OFF = 100
+"""Turns that a call waits while clients have more to say: one that never pauses must not stop it."""
 
 
 class TestLoop(Loop):
@@ -54,6 +57,7 @@ class TestLoop(Loop):
         super().__init__(self.queue, self.virtual.now, log=log)
         self._thread = 0
         self._ended = False
+        self._put_off = 0  # so many turns by now
         self._calls: deque[Callable[[], None]] = deque()
         self._awaited: list[tuple[Callable[[], bool], Future[None]]] = []
         self._real_alarms: list[tuple[float, int, Callable[[], None]]] = []
@@ -136,7 +140,7 @@ class TestLoop(Loop):
 
     def _come_to(self, when: int) -> None:
         self.virtual.move_to(when)
-        self.now = self.virtual.now()
+        self.now: int = self.virtual.now()
         self.queue.tick(self.now)
         while self.queue.outbox:
             self._say_all()
@@ -154,7 +158,7 @@ class TestLoop(Loop):
         self.faults.clear()
         self.virtual.begin_anew()
         self.queue = TestQueue(self.virtual.now(), self._max_job_size)
-        self.engine = self.queue
+        self.engine: Engine = self.queue
 
     def call_at(self, when: int, action: Callable[[], None]) -> None:
         """Call ``action`` when it would be ``when`` if the clock ran: it is for live peers."""
@@ -174,11 +178,21 @@ class TestLoop(Loop):
             patience = min(patience, max(0.0, self._real_alarms[0][0] - time.monotonic()))
         return patience
 
+    def _puts_calls_off(self) -> bool:
+        """Tell whether clients have said more that comes first: over a new connection, or much."""
+        self._put_off += 1
+        if self._put_off <= _MOST_PUT_OFF and (self.unfinished or self.poller.wait(0)):
+            return True
+        self._put_off = 0
+        return False
+
     def _turn(self) -> None:
         super()._turn()
         now = time.monotonic()
         while self._real_alarms and self._real_alarms[0][0] <= now:
             self._guarded(heappop(self._real_alarms)[2], -1)
+        if self._calls and self._puts_calls_off():
+            return
         while self._calls:
             self._calls.popleft()()
         while self.engine.outbox:
