@@ -260,8 +260,10 @@ class AsyncSpeaker:
             raise
         finally:
             line.jobs.discard(_NEXT)
-        if not line.closed:
-            self._hold(line, [found] if isinstance(found, Job) else [])
+        if isinstance(found, Job):
+            self._hold(line, [found])  # or tell that it is lost: the line may have broken since
+        elif not line.closed:
+            self._hold(line, [])
         return refused, found
 
     def _hold(self, line: Line, jobs: list[Job]) -> None:
