@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from hiredis import Reader, ReplyError, pack_command
 
@@ -49,13 +49,13 @@ class Call:
         durable: bool = False,
         repeatable: bool = False,
     ) -> None:
-        self.packed = packed
-        self.future = future
-        self.partition = partition
-        self.durable = durable
-        self.repeatable = repeatable
-        self.until = 0.0
-        self.asking = False
+        self.packed: bytes = packed
+        self.future: asyncio.Future[Any] = future
+        self.partition: int = partition
+        self.durable: bool = durable
+        self.repeatable: bool = repeatable
+        self.until: float = 0.0
+        self.asking: bool = False
 
     def fail(self, error: Exception) -> None:
         """End with an error, unless whoever asked has gone."""
@@ -91,12 +91,11 @@ class Lane(asyncio.Protocol):
         self._kept: list[tuple[Call, Any]] = []  # answered, but not yet known to replicas
         self._flushing = False
         self._heard = 0.0  # when the last reply came, or the first call went out after a rest
-        self.is_open = False
+        self.is_open: bool = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its class
         self.is_open = True
 
     def send(self, call: Call) -> None:

@@ -44,7 +44,7 @@ class Shards:
     ) -> None:
         self.address = address
         self.layout = layout
-        self.library = Library(layout)
+        self.library: Library = Library(layout)
         self._loop = asyncio.get_running_loop()
         self._handlers = Handlers(self._refused, self._lost, message)
         self._nodes: dict[Place, Node] = {}

@@ -36,7 +36,7 @@ class Queue:
 
     def __init__(self) -> None:
         self.outbox: list[Session] = []
-        self.jobs = Jobs()
+        self.jobs: Jobs = Jobs()
         self.tubes: dict[str, Tube] = {}
         self.tube_order: list[Tube] = []
         self.sessions: dict[int, Session] = {}
@@ -44,7 +44,7 @@ class Queue:
         self._timers = Timers()
         self.keys: Keys = Keys(self._timers)
         self._key_of_job = self.keys.of_job
-        self.tokens = Tokens()
+        self.tokens: Tokens = Tokens()
         self._burials = 0
         self._default = self._tube("default")
 
