@@ -190,11 +190,11 @@ class _Ear(asyncio.Protocol):
         self._message = message
         self._lost = lost
         self._reader = Reader()
-        self._transport: asyncio.Transport | None = None
+        self._transport: asyncio.WriteTransport | None = None
         self._channels: set[bytes] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its class
+        self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's is none by its class
 
     def send(self, commands: list[bytes]) -> None:
         """Send commands."""
