@@ -52,7 +52,7 @@ lint: $(VENV)/.test-installed ## ruff: rules and format
 types: $(VENV)/.test-installed ## mypy --strict
 	$(PY) -m mypy --strict $(CODE)
 
-pytest: $(VENV)/.test-installed try-install-daemon ## the tests alone
+pytest: $(VENV)/.test-installed try-install-daemon try-install-tmux ## the tests alone
 	$(PY) -m pytest -n 2 -m "not long"
 
 format: $(VENV)/.test-installed ## put the code into the one format
@@ -94,6 +94,10 @@ try-install-daemon:
 .PHONY: try-install-browser
 try-install-browser: # for the tests of the dashboard
 	@tools/apt_install.sh chromium chromium fonts-dejavu-core || true
+
+.PHONY: try-install-tmux
+try-install-tmux: # a real terminal, for the tests of beanrow top
+	@tools/apt_install.sh tmux tmux || true
 
 .PHONY: install-compiler
 install-compiler: # for the load generator of the benchmarks

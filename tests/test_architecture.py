@@ -46,6 +46,7 @@ LAYERS = {
             "protocol",
             "server",
             "testing",
+            "top",
             "worker",
         },
     ),
@@ -56,6 +57,7 @@ LAYERS = {
             *("server.audit", "server.listeners", "server.log", "server.rights"),
         },
     ),
+    "top": Layer(5, {"client", "observe", "protocol"}),
     "testing": Layer(5, {"client", "engine", "protocol", "server", "worker"}),
     "cluster": Layer(
         4,
@@ -84,7 +86,7 @@ PURE_IMPORTS = {
     "sys.maxsize",  # a number; the rest of sys reaches the process and its files
 }
 PURE_FORBIDS_CALLS = {"__import__", "eval", "exec", "input", "open", "print"}
-NEEDS_EXTRAS = {"cli", "cluster", "contrib", "dashboard", "observe"}
+NEEDS_EXTRAS = {"cli", "cluster", "contrib", "dashboard", "observe", "top"}
 
 
 AWAITED = {("cli", "dashboard"), ("cli", "observe")}  # arrows whose imports come with the dashboard

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import itertools
 import logging
+import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -396,3 +397,93 @@ def test_no_log_has_a_token(
             assert "resume ..." in caplog.text
             assert "SESSION ..." in caplog.text
             assert token not in caplog.text
+
+
+# -- a bad network ----------------------------------------------------------------
+
+
+class Ledger:
+    """Who has which job in hand, and which were done: nobody may have one that another has."""
+
+    def __init__(self) -> None:
+        self.in_hand: set[int] = set()
+        self.done: set[int] = set()
+        self.wrong: list[str] = []
+        self._lock = threading.Lock()
+
+    def take(self, job: int) -> None:
+        with self._lock:
+            if job in self.in_hand:
+                self.wrong.append(f"{job} is in two hands")
+            if job in self.done:
+                self.wrong.append(f"{job} was done before")
+            self.in_hand.add(job)
+
+    def end(self, job: int) -> None:
+        with self._lock:
+            self.in_hand.discard(job)
+            self.done.add(job)
+
+
+def _work(client: Client, ledger: Ledger, chance: random.Random) -> None:
+    """Take jobs, hold them for a while, and finish them, until there are no more."""
+    while True:
+        try:
+            jobs = client.reserve_many(chance.choice([1, 1, 3]), timeout=1)
+        except ConnectionLostError:
+            continue
+        if not jobs:
+            return
+        for job in jobs:
+            ledger.take(job.id)
+        for job in jobs:
+            time.sleep(chance.choice([0, 0.001, 0.02]))
+            for finish in (client.touch, client.delete)[chance.randrange(2) :]:
+                _say_until_told(finish, job, ledger)
+            ledger.end(job.id)
+
+
+def _say_until_told(finish: Callable[[Job], object], job: Job, ledger: Ledger) -> None:
+    while True:
+        try:
+            finish(job)
+        except JobLost as error:
+            if error.outcome == "never-sent" and finish.__name__ == "touch":
+                ledger.wrong.append(f"{error}")  # nothing can have taken it away
+        except ConnectionLostError:
+            continue
+        return
+
+
+@each_kind
+def test_a_network_that_is_cut_all_the_time(kind: Kind, serving: OurServer, tube: str) -> None:
+    chance, ledger = random.Random(7), Ledger()
+    with Client(serving.address) as other, CuttingProxy(serving.address) as proxy:
+        other.use(tube)
+        ids = other.put_many([b"x"] * 60, ttr=1000)
+        over = threading.Event()
+
+        def cut() -> None:
+            while not over.wait(chance.choice([0.003, 0.02, 0.05])):
+                proxy.cut_all()
+
+        def work(number: int) -> None:
+            with opened(kind, proxy.address, session=GRACE) as client:
+                client.watch(tube)
+                client.ignore("default")
+                everyone.wait(20)
+                _work(client, ledger, random.Random(number))
+
+        cutter = threading.Thread(target=cut)
+        everyone = threading.Barrier(3, cutter.start)
+        try:
+            with ThreadPoolExecutor(3) as pool:
+                for done in [pool.submit(work, number) for number in range(3)]:
+                    done.result(50)
+        finally:
+            over.set()
+            cutter.join()
+        assert ledger.wrong == []
+        assert ledger.done == set(ids)
+        assert other.stats_tube(tube).current_jobs_reserved == 0
+        assert other.stats_tube(tube).cmd_delete == 60

@@ -437,6 +437,17 @@ def test_ttr_runs_on_while_nobody_is_there(peer: Peer, other: Peer) -> None:
     assert other.job(long).timeouts == 1  # also by an alarm of who took over
 
 
+def test_a_session_is_over_with_its_last_job(peer: Peer) -> None:
+    """So that nobody can leave more of them behind than there are jobs."""
+    peer(put(b"x", ttr=3))
+    peer(session(86_400))
+    taken(peer)
+    peer.close()
+    peer.queue.pass_time(3)
+    assert list(peer.queue.engine.tokens.sessions()) == []
+    assert peer.queue.engine.next_deadline() is None
+
+
 def test_a_session_goes_over_while_its_first_connection_lives(peer: Peer, other: Peer) -> None:
     job = peer(put(b"x"))
     token = peer(session(10))

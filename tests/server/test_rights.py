@@ -217,6 +217,8 @@ def test_a_reload_changes_who_is_connected(start_ours: Start, file: Path) -> Non
         assert producer.reply() + producer.reply() == b"USING mail-1\r\nINSERTED 1\r\n"
         for worker in (holding, waiting):
             auth(worker, "worker")
+            worker.ask(b"capabilities session\r\n")
+            assert worker.ask(b"session 1000\r\n").startswith(b"SESSION ")  # which is no way out
             worker.send(b"watch mail-1\r\nignore default\r\nreserve\r\n")
             assert worker.reply() + worker.reply() == b"WATCHING 2\r\nWATCHING 1\r\n"
             if worker is holding:

@@ -37,6 +37,7 @@ def _check_holders(engine: Engine, sessions: Collection[Session]) -> None:
         _demand(engine.tokens.find(session.token) is session, "a token has one session")
         is_there = session in sessions
         _demand(is_there != bool(session.absent_until), "a session is there or absent")
+        _demand(is_there or session.held != {}, "who is absent holds a job")
     sessions = {*sessions, *engine.tokens.sessions()}
     held = Counter(id(job) for session in sessions for job in session.held.values())
     for job in engine.jobs.values():

@@ -269,7 +269,8 @@ class Model:
             self.into(job, "ready", now)
         if peer.waits_since and peer.wait_until is not None and peer.wait_until <= now:
             self.answer(number, replies.TIMED_OUT)
-        if number in self.absent and self.absent[number].until <= now:
+        absent = self.absent.get(number)
+        if absent is not None and (absent.until <= now or not self.held_by(number)):
             self.give_back(number, now)
 
     def give_back(self, number: int, now: int) -> None:

@@ -24,7 +24,6 @@ test_wait_for = test_beanstalk.test_wait_for
 test_what_a_failed_assertion_tells = test_beanstalk.test_what_a_failed_assertion_tells
 
 test_a_pause_passes = test_clock.test_a_pause_passes
-test_a_real_end_is_that_of_its_own_wait = test_clock.test_a_real_end_is_that_of_its_own_wait
 test_a_wait_ends_with_the_clock = test_clock.test_a_wait_of_a_sync_client_ends_with_the_clock
 test_an_hour_of_ttr_passes_at_once = test_clock.test_an_hour_of_ttr_passes_at_once
 test_asyncio = test_clock.test_asyncio

@@ -26,32 +26,25 @@ def run_pytest(directory: Path, files: dict[str, str], *arguments: str) -> str:
     return done.stdout
 
 
-def test_a_project_that_does_not_use_it_imports_nothing_of_it(tmp_path: Path) -> None:
-    told = run_pytest(
-        tmp_path,
-        {
-            "test_other.py": "import sys\n"
-            "def test_it():\n"
-            "    assert [one for one in sys.modules if one.split('.')[0] == 'beanrow'] == []\n"
-        },
-    )
-    assert "1 passed" in told
-
-
-def test_a_project_may_have_a_fixture_of_this_name(tmp_path: Path) -> None:
+def test_a_project_that_does_not_use_it(tmp_path: Path) -> None:
+    """It imports nothing of beanrow, and may have a fixture of this name."""
     told = run_pytest(
         tmp_path,
         {
             "conftest.py": "import pytest\n"
             "@pytest.fixture(scope='session')\n"
             "def beanstalk():\n    return 'mine'\n",
-            "test_own.py": "def test_it(beanstalk):\n    assert beanstalk == 'mine'\n",
+            "test_own.py": "import sys\n"
+            "def test_it(beanstalk):\n"
+            "    assert beanstalk == 'mine'\n"
+            "    assert [one for one in sys.modules if one.split('.')[0] == 'beanrow'] == []\n",
         },
     )
     assert "1 passed" in told
 
 
 def test_in_parallel(tmp_path: Path) -> None:
+    """Each test is alone; a client that nobody closes and a job that is held are no warning."""
     told = run_pytest(
         tmp_path,
         {
@@ -62,26 +55,12 @@ def test_in_parallel(tmp_path: Path) -> None:
             "    assert client.put(f'{n}', tube='t', delay=3600) == 1\n"
             "    beanstalk.clock.advance(3600)\n"
             "    beanstalk.assert_put('t', f'{n}', count=1)\n"
-            "    beanstalk.assert_jobs('t', ready=1)\n"
+            "    assert client.reserve_job(1).text == f'{n}'\n"
+            "    beanstalk.assert_jobs('t', reserved=1)\n"
         },
-        *("-n", "2"),
+        *("-n", "2", "-W", "error"),
     )
     assert "12 passed" in told
-
-
-def test_what_is_left_open_is_no_warning(tmp_path: Path) -> None:
-    """A client that nobody closed, a job that is held: the fixture ends them."""
-    told = run_pytest(
-        tmp_path,
-        {
-            "test_open.py": "def test_it(beanstalk):\n"
-            "    client = beanstalk.client()\n"
-            "    client.put('x')\n"
-            "    assert client.reserve().text == 'x'\n"
-        },
-        *("-W", "error"),
-    )
-    assert "1 passed" in told
 
 
 def test_it_is_known_to_pytest_once_beanrow_is_installed() -> None:

@@ -31,6 +31,7 @@ from beanrow.cli.reserve import reserve
 from beanrow.cli.serve import serve
 from beanrow.cli.stats import stats, tubes
 from beanrow.cli.tail import tail
+from beanrow.cli.top import top
 from beanrow.cli.watch import watch
 from beanrow.cli.work import work
 from beanrow.client.address import Address
@@ -69,7 +70,7 @@ def command_line(ctx: click.Context, servers: tuple[Address, ...]) -> None:
 
 
 _VERBS = (
-    *(put, reserve, peek, tail, list_, stats, tubes, watch),
+    *(put, reserve, peek, tail, list_, stats, tubes, top, watch),
     *(kick, bury, release, touch, delete, truncate, move, copy, edit),
     *(dump, restore, migrate),
     *(pause, resume),

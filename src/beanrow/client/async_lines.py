@@ -376,6 +376,7 @@ class Lines:
             self.main, self._main_lost = None, True
         elif line in self._idle:
             self._idle.remove(line)
+            line.token = ""
         if not line.token:
             self.tell_lost(line)
         elif not self._state.held_by(line):

@@ -25,7 +25,13 @@ from beanrow.client.connection import Connection
 from beanrow.client.offered import ASKED, begin_session
 from beanrow.client.state import BROKE, State
 from beanrow.client.wire import Wire, open_wire, tls_context
-from beanrow.errors import ClientClosedError, CommandError, NotFoundError, NotIgnoredError
+from beanrow.errors import (
+    ClientClosedError,
+    CommandError,
+    ConnectionLostError,
+    NotFoundError,
+    NotIgnoredError,
+)
 from beanrow.protocol import commands, extensions
 
 if TYPE_CHECKING:
@@ -169,8 +175,10 @@ class Connections:
                 words = connection.words or frozenset()
                 begin = begin_session(self._state.grace, words, connection.peer)
                 connection.token = connection.converse(begin.request, begin.read)
-        except BaseException:
+        except BaseException as error:
             self.discard(connection)
+            if isinstance(error, ConnectionLostError):
+                error.outcome = "never-sent"  # whatever it was opened for
             raise
         self.outage = False
         return connection

@@ -44,7 +44,7 @@ class TubeHandler(logging.Handler):
         super().__init__(level)
         tube_name(tube)
         self.tube = tube
-        self.formatter = JsonFormatter()
+        self.setFormatter(JsonFormatter())
         self.addFilter(_of_the_program)
         self._client = Client(address, timeout=timeout)
 

@@ -89,7 +89,7 @@ class Source:
         news.set()
 
     def _look(self) -> None:
-        seen = take_snapshot(self._client)
+        seen = take_snapshot(self._client, times=False)
         while len(self._before) > 1 and self._before[1].at <= seen.at - _FOR_RATES:
             self._before.popleft()
         self.rates = seen.since(self._before[0]) if self._before else None

@@ -108,4 +108,4 @@ class LimitedRecordingEngine(LimitedEngine, RecordingEngine):
         """Fill it with what was remembered, also where that is more than there is room for."""
         super().restore(jobs, tubes, next_id, keys, now)
         bodies = sum(tube.bytes for tube in self.tubes.values())
-        self.memory = bodies + JOB_OVERHEAD * len(self.jobs)
+        self.memory: int = bodies + JOB_OVERHEAD * len(self.jobs)

@@ -80,8 +80,8 @@ class Queue:
         if session.waiting and session.wait_until <= now:
             self._stop_waiting(session)
             self._say(session, replies.TIMED_OUT)
-        if 0 < session.absent_until <= now:
-            self._give_back(session, now)
+        if session.absent_until and (session.absent_until <= now or not session.held):
+            self._give_back(session, now)  # so there are no more of them than jobs are reserved
         self._set_alarm(session)
 
     def _set_alarm(self, session: Session) -> None:

@@ -105,7 +105,7 @@ def read_rows(kind: type[RowT], document: bytes) -> Rows[RowT]:
                 after = int(told["after-id"])
                 continue
             values = {name: told[name.replace("_", "-")] for name in kind._fields}
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             raise StatsParsingError(
                 document, f"no {kind.__name__} in the line {line[:80]!r}"
             ) from None

@@ -63,6 +63,6 @@ def read_page(document: bytes) -> Page:
                 jobs.append(
                     ListedJob(**{key.replace("-", "_"): value for key, value in values.items()})
                 )
-        except (ValueError, TypeError, AttributeError):
+        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
             raise StatsParsingError(document, f"no job in the line {line[:80]!r}") from None
     return Page(jobs, after)

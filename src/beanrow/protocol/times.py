@@ -113,7 +113,7 @@ class TubeTimes(NamedTuple):
             waits = Histogram(tuple(map(int, told["waits"])), int(told["waited-ns"]))
             runs = Histogram(tuple(map(int, told["runs"])), int(told["ran-ns"]))
             return cls(str(told["tube"]), waits, runs)
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             raise StatsParsingError(document, "no times of a tube") from None
 
 

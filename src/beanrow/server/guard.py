@@ -45,7 +45,7 @@ class Access:
     ) -> None:
         self.path = path
         self.engine = engine
-        self.execute = execute or engine.execute
+        self.execute: Execute = execute or engine.execute
         self.audit = audit
         self.rights: Rights = read_rights(path)
         self._guards: WeakSet[Guard] = WeakSet()

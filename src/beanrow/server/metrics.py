@@ -42,6 +42,12 @@ _TUBE_FAMILIES: tuple[tuple[str, str, str, Callable[[Tube, int], Iterable[Sample
         ),
     ),
     (
+        "beanrow_tube_jobs_bytes",
+        "gauge",
+        "Bytes of the bodies of all jobs of a tube.",
+        lambda tube, _: (("", tube.bytes),),
+    ),
+    (
         "beanrow_tube_jobs_urgent",
         "gauge",
         "Ready jobs of a tube with a priority below 1024.",
@@ -211,6 +217,12 @@ def _server_lines(engine: Engine, loop: Loop, host: HostFacts) -> Iterator[str]:
     yield one("beanrow_producers", "gauge", "Those that have put.", plain("current-producers"))
     yield one("beanrow_workers", "gauge", "Those that have reserved.", plain("current-workers"))
     yield one("beanrow_waiting", "gauge", "Those that wait for a job.", plain("current-waiting"))
+    yield one(
+        "beanrow_absent_sessions",
+        "gauge",
+        "Lost connections whose jobs are kept for their grace.",
+        ("", sum(1 for _ in engine.tokens.absent())),
+    )
     yield one(
         "beanrow_connections_opened_total",
         "counter",

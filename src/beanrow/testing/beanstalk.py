@@ -251,9 +251,11 @@ class Beanstalk:
         """End it; twice is fine. RuntimeError with what it told if it had a fault of its own."""
         if not self._thread.is_alive():
             return
-        self._given.close()
-        self._loop.end()
-        self._thread.join(_PATIENCE)
+        try:
+            self._given.close()
+        finally:
+            self._loop.end()
+            self._thread.join(_PATIENCE)
         if told := self._log.getvalue():
             raise RuntimeError(f"the server of this test had a fault of its own:\n{told}")
 

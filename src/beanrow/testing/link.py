@@ -40,7 +40,7 @@ class FaultyLink(Link):
         self._late: deque[bytes] = deque()  # pieces of one reply that comes late
         self._behind: list[bytes] = []  # what is to be said after it
         self._mute = False
-        self._waits = 0
+        self._waits = 0  # so many so far: the end of one must not end a later one
         super().__init__(loop, sock, peer, self._carry_out)
 
     def _carry_out(self, session: Session, request: requests.Request, now: int) -> bytes | None:
@@ -55,12 +55,13 @@ class FaultyLink(Link):
         if loop.faults.refuses(request):
             return loop.queue.answer(session, replies.OUT_OF_MEMORY)
         reply = loop.queue.execute(session, request, now)
-        if reply is None and session.waiting and isinstance(request, requests.ReserveWithTimeout):
-            self._end_in_real_time(request.timeout)
+        if reply is None and session.waiting:
+            self._waits += 1
+            if isinstance(request, requests.ReserveWithTimeout):
+                self._end_in_real_time(request.timeout)
         return reply
 
     def _end_in_real_time(self, seconds: int) -> None:
-        self._waits += 1
         this, queue = self._waits, self._test_loop.queue
 
         def end() -> None:

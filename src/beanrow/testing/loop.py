@@ -19,6 +19,7 @@ from contextlib import suppress
 from heapq import heappop, heappush
 from typing import TypeVar
 
+from beanrow.engine.engine import Engine
 from beanrow.engine.timers import SECOND
 from beanrow.server.link import Link
 from beanrow.server.log import Log
@@ -136,7 +137,7 @@ class TestLoop(Loop):
 
     def _come_to(self, when: int) -> None:
         self.virtual.move_to(when)
-        self.now = self.virtual.now()
+        self.now: int = self.virtual.now()
         self.queue.tick(self.now)
         while self.queue.outbox:
             self._say_all()
@@ -154,7 +155,7 @@ class TestLoop(Loop):
         self.faults.clear()
         self.virtual.begin_anew()
         self.queue = TestQueue(self.virtual.now(), self._max_job_size)
-        self.engine = self.queue
+        self.engine: Engine = self.queue
 
     def call_at(self, when: int, action: Callable[[], None]) -> None:
         """Call ``action`` when it would be ``when`` if the clock ran: it is for live peers."""

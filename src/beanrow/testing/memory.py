@@ -18,6 +18,7 @@ from io import UnsupportedOperation
 from beanrow.client.line import Line
 from beanrow.client.wire import Wire
 from beanrow.server.link import IN, OUT
+from beanrow.server.loop import Poller
 from beanrow.testing.link import FaultyLink
 from beanrow.testing.loop import TestLoop
 
@@ -30,8 +31,8 @@ class _Side:
     """What one end has been told and not read yet, and whether that was all."""
 
     def __init__(self) -> None:
-        self.data = bytearray()
-        self.ended = False
+        self.data: bytearray = bytearray()
+        self.ended: bool = False
 
     @property
     def readable(self) -> bool:
@@ -52,9 +53,9 @@ class _MemoryConnection:
     def __init__(self, poller: _MemoryPoller, number: int) -> None:
         self._poller = poller
         self._number = number
-        self.lock = poller.lock
-        self.to_server = _Side()
-        self.to_client = _Side()
+        self.lock: threading.Condition = poller.lock
+        self.to_server: _Side = _Side()
+        self.to_client: _Side = _Side()
         self.told: Callable[[], object] = poller.notify
 
     def fileno(self) -> int:
@@ -104,7 +105,7 @@ class _MemoryPoller:
 
     def __init__(self) -> None:
         self._changed = threading.Condition(threading.RLock())
-        self.lock = self._changed
+        self.lock: threading.Condition = self._changed
         self._rung = False
         self._events: dict[int, int] = {}
         self.connections: dict[int, _MemoryConnection] = {}
@@ -159,8 +160,8 @@ class MemoryWire(Wire):
         self._connection = connection
         self._lock = connection.lock
         self._seconds: float | None = None
-        self.send = connection.say
-        self.recv = self._recv
+        self.send: Callable[..., int] = connection.say
+        self.recv: Callable[..., bytes] = self._recv
 
     def _recv(self, size: int, _flags: int = 0) -> bytes:
         side = self._connection.to_client
@@ -252,7 +253,8 @@ class MemoryLoop(TestLoop):
 
     def _listen_to_calls(self) -> None:
         self.poller.close()
-        self.poller = self._memory = _MemoryPoller()
+        self._memory = _MemoryPoller()
+        self.poller: Poller = self._memory
         self._numbers = itertools.count(1)
 
     def wake(self) -> None:

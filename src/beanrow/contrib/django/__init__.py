@@ -82,5 +82,5 @@ def _app() -> App:
         raise ImproperlyConfigured(f"BEANROW_SERVER: {error}") from error
 
 
-app = _app()
+app: App = _app()
 """The app of this project's tasks."""

@@ -13,8 +13,7 @@ class BeanrowConfig(AppConfig):
 
     name = "beanrow.contrib.django"
     label = "beanrow"
-    verbose_name = "Work queue"
-    default_auto_field = "django.db.models.BigAutoField"
+    verbose_name: str = "Work queue"
 
     def ready(self) -> None:
         """Import the module ``tasks`` of each installed app that has one."""

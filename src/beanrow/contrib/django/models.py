@@ -16,7 +16,7 @@ class Tube(models.Model):
         """No table, and nobody adds one."""
 
         managed = False
-        default_permissions = ("view", "change", "delete")
+        default_permissions: tuple[str, ...] = ("view", "change", "delete")
 
     def __str__(self) -> str:
         return self.name
