@@ -19,7 +19,7 @@ FEW, MANY = 1_000, 1_000_000
 TUBES = 10_000
 MEASURED = 100_000
 """Commands of each measurement."""
-LONGEST = 60.0
+LONGEST = 300.0
 GOAL = Goal(1.5, at_most=True)
 
 EXPLANATION = f"""\

@@ -713,7 +713,7 @@ static void read_options(int argc, char **argv) {
         case 't': options.tubes = (unsigned)number_option(optarg, 1, 1e6, 't'); break;
         case 'r': options.rate = number_option(optarg, 1, 1e8, 'r'); break;
         case 'u': options.warm_up = number_option(optarg, 0, 60, 'u'); break;
-        case 's': options.seconds = number_option(optarg, 0.01, 60, 's'); break;
+        case 's': options.seconds = number_option(optarg, 0.01, 600, 's'); break;
         case 'n': options.most = (uint64_t)number_option(optarg, 1, 1e8, 'n'); break;
         case 'P': options.server = (pid_t)number_option(optarg, 1, 1 << 30, 'P'); break;
         case 'l': options.probes = true; break;

@@ -22,7 +22,7 @@ from bench.side_by_side import Pair, Terms
 
 PAIR: Pair = (contender.daemon("-F"), contender.beanrow("--fsync", "never"))
 JOBS = 1_000_000
-FILL_SECONDS, PATIENCE = 60.0, 60.0
+FILL_SECONDS, PATIENCE = 300.0, 60.0
 GOAL = Goal(1.0, at_most=True)
 
 EXPLANATION = f"""\

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 import pytest
 
 from beanrow import Client
 from tests.dashboard.desk import Dash
 from tests.servers import Server
+
+collect_ignore = [] if find_spec("playwright") else ["test_browser.py"]
+"""Its driver comes with ``make test-long`` alone, and all tests there are long."""
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from beanrow.protocol import requests as r
 from beanrow.protocol.lines import parse_line
-from beanrow.protocol.request_stream import RequestStream
+from beanrow.protocol.request_stream import AT_ONCE, RequestStream
 
 BAD = r.BadFormat()
 UNKNOWN = r.UnknownCommand()
@@ -104,6 +104,15 @@ def read_all(stream: RequestStream) -> list[r.Request]:
     return found
 
 
+def read_many(stream: RequestStream) -> list[r.Request]:
+    """As the server does: as many at once as are usual, one where they are not."""
+    found = []
+    while (request := stream.next()) is not None:
+        found.append(request)
+        found += stream.take() or []
+    return found
+
+
 PIECES = st.one_of(
     st.sampled_from([line + b"\r\n" for line, _ in LINES]),
     st.sampled_from(
@@ -133,13 +142,15 @@ def test_what_a_stream_means_does_not_depend_on_its_pieces(
     whole = RequestStream(20)
     whole.feed(data)
     expected = read_all(whole)
-    stream, found, at, turn = RequestStream(20), [], 0, 0
-    while at < len(data):
-        size = cuts[turn % len(cuts)]
-        stream.feed(data[at : at + size])
-        found += read_all(stream)
-        at, turn = at + size, turn + 1
-    assert [(type(one), one) for one in found] == [(type(one), one) for one in expected]
+    for read in (read_all, read_many):
+        stream, at, turn = RequestStream(20), 0, 0
+        found: list[r.Request] = []
+        while at < len(data):
+            size = cuts[turn % len(cuts)]
+            stream.feed(data[at : at + size])
+            found += read(stream)
+            at, turn = at + size, turn + 1
+        assert [(type(one), one) for one in found] == [(type(one), one) for one in expected]
 
 
 def test_nothing_of_a_body_over_the_limit_is_kept() -> None:
@@ -151,3 +162,14 @@ def test_nothing_of_a_body_over_the_limit_is_kept() -> None:
         assert stream.buffered == 0
     stream.feed(b"\r\nstats\r\n")
     assert [type(one) for one in read_all(stream)] == [r.PutTooBig, r.Stats]
+
+
+def test_many_at_once_are_bounded_and_the_rest_is_still_there() -> None:
+    stream = RequestStream(10)
+    stream.feed(b"put 0 0 1 1\r\nx\r\n" + b"delete 7\r\n" * (2 * AT_ONCE))
+    taken = stream.take()
+    assert taken is not None
+    assert len(taken) == AT_ONCE
+    assert stream.buffered == len(b"delete 7\r\n") * (AT_ONCE + 1)
+    assert len(read_many(stream)) == AT_ONCE + 1
+    assert stream.take() is None

@@ -9,6 +9,7 @@ from unittest import mock
 
 from beanrow.engine.engine import Engine
 from beanrow.engine.job import DELETED, Job
+from beanrow.engine.jobs import Jobs
 from beanrow.engine.recording import RecordingEngine
 from beanrow.journal import compaction, journal, recovery, writer
 from beanrow.journal.codec import (
@@ -329,7 +330,7 @@ def what_is_not_synced_is_built_upon() -> Any:
 def a_reserved_job_comes_back_without_its_counts() -> Any:
     restore = RecordingEngine.restore
 
-    def forgetful(self: RecordingEngine, jobs: dict[int, Job], *rest: Any) -> None:
+    def forgetful(self: RecordingEngine, jobs: Jobs, *rest: Any) -> None:
         for job in jobs.values():
             if job.state == "reserved":
                 job.reserves -= 1

@@ -10,13 +10,14 @@ Laws:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from sys import maxsize
 from typing import NamedTuple
 
 from beanrow.engine.counters import HostFacts
 from beanrow.engine.engine import Engine
 from beanrow.engine.job import Job
+from beanrow.engine.jobs import Jobs
 from beanrow.engine.keys import Key
 from beanrow.engine.recording import RecordingEngine
 from beanrow.engine.records import TubeRecord
@@ -99,7 +100,7 @@ class LimitedRecordingEngine(LimitedEngine, RecordingEngine):
 
     def restore(
         self,
-        jobs: Mapping[int, Job],
+        jobs: Jobs,
         tubes: dict[str, TubeRecord],
         next_id: int,
         keys: Iterable[Key],

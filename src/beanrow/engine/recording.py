@@ -12,11 +12,12 @@ Laws:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 from beanrow.engine.counters import HostFacts
 from beanrow.engine.engine import Engine
 from beanrow.engine.job import BURIED, DELAYED, DELETED, Job, State
+from beanrow.engine.jobs import Jobs
 from beanrow.engine.keys import Key
 from beanrow.engine.records import Changes, TubeRecord
 from beanrow.engine.session import Session
@@ -195,7 +196,7 @@ class RecordingEngine(Engine):
 
     def restore(
         self,
-        jobs: Mapping[int, Job],
+        jobs: Jobs,
         tubes: dict[str, TubeRecord],
         next_id: int,
         keys: Iterable[Key],
@@ -203,26 +204,30 @@ class RecordingEngine(Engine):
     ) -> None:
         """Fill an engine that is still empty with what was remembered.
 
-        The tube of a job may be anything with its name. Who held one is gone, so it is ready. A
-        tube without jobs is gone too, unless it is paused. A clock that was set back makes no job older than it is young, and no
-        delay or pause longer than it was. What is due since is so at the next ``tick``.
+        ``jobs`` becomes its own; until here the tube of each may be anything with its name. Who held one is gone, so it is ready. A
+        tube without jobs is gone too, unless it is paused. A clock that was set back makes no job
+        older than it is young, and no delay or pause longer than it was. What is due since is so at
+        the next ``tick``.
         """
         delayed, buried = [], []
-        for job_id in sorted(jobs):
-            job = jobs[job_id]
-            self.jobs.add(job)
-            name = job.tube.name
-            job.tube = tube = self.tubes.get(name) or self._tube(name)
-            self.size += len(job.body) + len(name)
+        self.jobs = jobs
+        stand_in, tube, make_ready = None, self._default, self._make_ready
+        for job in jobs.after(0):
+            if job.tube is not stand_in:
+                stand_in = job.tube
+                tube = self._tube(stand_in.name)
+            job.tube = tube
+            size = len(job.body)
+            self.size += size + len(tube.name)
             tube.jobs += 1
-            tube.bytes += len(job.body)
+            tube.bytes += size
             job.created = min(job.created, now)
             if job.state is DELAYED:
                 delayed.append(job)
             elif job.state is BURIED:
                 buried.append(job)
             else:
-                self._make_ready(job, now)
+                make_ready(job, now)
         for job in sorted(delayed, key=_deadline):
             self._restore_delayed(job, now)
         for job in sorted(buried, key=_deadline):

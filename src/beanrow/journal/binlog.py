@@ -18,6 +18,7 @@ from struct import Struct
 from typing import NamedTuple
 
 from beanrow.engine.job import BURIED, DELAYED, READY, Job, State
+from beanrow.engine.jobs import Jobs
 from beanrow.engine.records import TubeRecord
 from beanrow.engine.timers import SECOND
 from beanrow.engine.tube import Tube
@@ -43,7 +44,7 @@ _STATES: dict[int, State] = {
 class Binlog(NamedTuple):
     """What a binlog holds; ``notes`` are lines for people about what cannot be read."""
 
-    jobs: dict[int, Job]
+    jobs: Jobs
     tubes: dict[str, TubeRecord]
     next_id: int
     notes: list[str]
@@ -86,7 +87,7 @@ class _Replay:
     """What the records amount to so far."""
 
     def __init__(self) -> None:
-        self.jobs: dict[int, Job] = {}
+        self.jobs = Jobs()
         self.tubes: dict[str, TubeRecord] = {}
         self.highest_id = 0
         self.notes: list[str] = []
@@ -143,11 +144,14 @@ class _Replay:
     def _put(self, tube: str, fields: tuple[int, ...], body: bytes) -> None:
         job_id, priority, delay, ttr, _, created, *_ = fields
         record = self.tubes.setdefault(tube, TubeRecord(tube))
-        if job_id not in self.jobs:
+        before = self.jobs.find(job_id)
+        if before is None:
             record.total_jobs += 1
+        else:
+            self.jobs.remove(before)
         stand_in: Tube = record  # type: ignore[assignment]  # until an engine takes the job over
-        self.jobs[job_id] = Job(
-            job_id, stand_in, priority, _seconds(delay), max(1, _seconds(ttr)), body, created
+        self.jobs.add(
+            Job(job_id, stand_in, priority, _seconds(delay), max(1, _seconds(ttr)), body, created)
         )
         self._change(fields)
 
@@ -158,7 +162,7 @@ class _Replay:
             return  # of a job that an older file told of: it has been deleted or written anew
         if state == _GONE:
             job.tube.cmd_delete += 1
-            del self.jobs[job_id]
+            self.jobs.remove(job)
             return
         job.priority = priority
         job.delay = _seconds(delay)

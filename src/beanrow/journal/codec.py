@@ -111,12 +111,16 @@ KEY_SIZE = _AROUND + KEY_LAYOUT.size
 """Bytes of a key's record besides the two names."""
 
 
+_write_job, _JOB_CONTENT = JOB_LAYOUT.write, JOB_LAYOUT.size
+_write_state, _STATE_CONTENT = STATE_LAYOUT.write, STATE_LAYOUT.size
+
+
 def job_record(job: Job, kind: int) -> bytes:
     """Write all of a job, without the seal. ``kind`` is PUT or JOB."""
-    name = job.tube.name.encode()
+    name, body = job.tube.name.encode(), job.body
     return (
-        JOB_LAYOUT.write(
-            JOB_LAYOUT.size + len(name) + len(job.body),
+        _write_job(
+            _JOB_CONTENT + len(name) + len(body),
             kind,
             job.id,
             job.created,
@@ -129,14 +133,14 @@ def job_record(job: Job, kind: int) -> bytes:
             len(name),
         )
         + name
-        + job.body
+        + body
     )
 
 
 def state_record(job: Job) -> bytes:
     """Write what can change of a job, without the seal."""
-    return STATE_LAYOUT.write(
-        STATE_LAYOUT.size,
+    return _write_state(
+        _STATE_CONTENT,
         STATE,
         job.id,
         job.deadline,

@@ -29,7 +29,7 @@ from beanrow.journal.codec import (
 from beanrow.journal.space import Segment, Space
 from beanrow.journal.writer import Writer
 
-__all__ = ["Compaction", "KnownTubes"]
+__all__ = ["LONGEST_STEP", "Compaction", "KnownTubes"]
 
 KnownTubes = dict[str, tuple[Tube, Segment]]
 """The tubes that have a record, and the segment with the last one of each."""
@@ -39,8 +39,8 @@ _DEAD = 24
 _SLACK = 256
 """Bytes for a few marks."""
 _TUBE = TUBE_SIZE + 32
-_MOST = 1 << 20
-"""Bytes of the longest step; 4,000 jobs of 64 bytes take half of it, and some 6 ms."""
+LONGEST_STEP = 1 << 19
+"""In bytes: 4,000 jobs of 64 bytes, and some 6 ms."""
 
 
 class Compaction:
@@ -88,7 +88,7 @@ class Compaction:
         segment = self._space.segments[0]
         if not self._can_have_room():
             return False
-        left = self._move_jobs(segment, min(size, _MOST))
+        left = self._move_jobs(segment, min(size, LONGEST_STEP))
         if left is not None:
             self._move_keys(segment, self._move_tubes(segment, left))
         self._writer.flush()

@@ -34,9 +34,9 @@ from beanrow.journal.codec import (
     state_record,
     tube_record,
 )
-from beanrow.journal.compaction import Compaction, KnownTubes
+from beanrow.journal.compaction import LONGEST_STEP, Compaction, KnownTubes
 from beanrow.journal.recovery import Unsure
-from beanrow.journal.space import Space
+from beanrow.journal.space import Segment, Space
 from beanrow.journal.writer import Writer
 
 __all__ = ["Journal", "JournalFacts"]
@@ -214,35 +214,35 @@ class Journal:
         """Write the jobs, and add the tubes that have no record yet."""
         first_id, next_id, jobs, _, new_keys, _ = changes
         keys = {key.job_id: key for key in filter(self._engine.keys.holds, new_keys)}
-        find, known, writer = self._engine.jobs.find, self._known, self._writer
-        add = writer.add
+        find, known, add = self._engine.jobs.find, self._known, self._writer.add
+        looked_at = None  # the tube of the last job
         for job_id in range(first_id, next_id):
             job, key = find(job_id), keys.get(job_id) if keys else None
             if job is None:
                 if key is not None:
                     self._write_key(key)
                 continue  # its put was refused, or it is gone again
-            if key is None:
-                add(job_record(job, PUT))
-            else:
-                self._write_key(key, job_record(job, PUT))
-            writer.segment.jobs.append(job_id)
-            job.file = writer.segment.number
-            name = job.tube.name
-            if name not in known or known[name][0] is not job.tube:
-                tubes.add(name)
+            record = job_record(job, PUT)
+            segment = add(record) if key is None else self._write_key(key, record)
+            segment.jobs.append(job_id)
+            job.file = segment.number
+            if job.tube is not looked_at:
+                looked_at = job.tube
+                name = looked_at.name
+                if name not in known or known[name][0] is not looked_at:
+                    tubes.add(name)
         for job_id, job in jobs.items():
             if job_id < first_id:
                 is_gone = job.state is DELETED
                 add(delete_record(job_id, job.tube.name) if is_gone else state_record(job))
         self._records += next_id - first_id + len(jobs)
 
-    def _write_key(self, key: Key, job: bytes = b"") -> None:
+    def _write_key(self, key: Key, job: bytes = b"") -> Segment:
         """Write a key, and the record of its job in one with it."""
-        writer = self._writer
-        writer.add(key_record(key, job))
-        writer.segment.keys.append(key)
-        key.file = writer.segment.number
+        segment = self._writer.add(key_record(key, job))
+        segment.keys.append(key)
+        key.file = segment.number
+        return segment
 
     def _write_tube(self, name: str) -> None:
         tube = self._engine.tubes.get(name)
@@ -325,7 +325,9 @@ class Journal:
         try:
             if self._sync_at is not None and self._sync_at <= now:
                 self._sync()
-            if self._compaction.is_wanted and self._try_compaction_at <= now:
+            if not self._compaction.is_wanted:
+                self._work = 0
+            elif self._try_compaction_at <= now:
                 self._compact(now)
         except OSError as error:
             self._fail(error, now)
@@ -349,7 +351,7 @@ class Journal:
     def _compact(self, now: int) -> None:
         self._prepare_mark()
         size = max(_SHORT_STEP, self._work) if self._work else _IDLE_STEP
-        self._work = 0
+        self._work = max(0, self._work - LONGEST_STEP)  # what is left the next turn does
         if not self._compaction.step(size):
             self._try_compaction_at = now + _RETRY
         if not self._writer.is_synced:

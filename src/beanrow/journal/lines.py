@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from beanrow.engine.job import BURIED, DELAYED, READY, Job, State
+from beanrow.engine.jobs import Jobs
 from beanrow.engine.keys import Key
 from beanrow.engine.recording import RecordingEngine
 from beanrow.engine.records import TubeRecord
@@ -39,7 +40,7 @@ _STATES: dict[str, State] = {state: state for state in (READY, DELAYED, BURIED)}
 class Contents(NamedTuple):
     """What a journal holds."""
 
-    jobs: dict[int, Job]
+    jobs: Jobs
     tubes: dict[str, TubeRecord]
     next_id: int
     keys: Sequence[Key] = ()
@@ -120,7 +121,7 @@ class _Reader:
     """What the lines amount to so far. ValueError tells what is wrong with one."""
 
     def __init__(self, now: int) -> None:
-        self.jobs: dict[int, Job] = {}
+        self.jobs = Jobs()
         self.tubes: dict[str, TubeRecord] = {}
         self.keys: list[Key] = []
         self.next_id = 1
@@ -183,7 +184,7 @@ class _Reader:
             job.deadline = _number(document, "burial", _MOST_TIME, job_id)
         for name in _COUNTS:
             setattr(job, name, _number(document, name, MAX_UINT32, 0))
-        self.jobs[job_id] = job
+        self.jobs.add(job)
 
     def _tube(self, document: dict[str, Any]) -> TubeRecord:
         name = _name({"tube": "default", **document}, "tube")

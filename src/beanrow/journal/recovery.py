@@ -21,6 +21,7 @@ from itertools import pairwise
 from typing import NamedTuple, cast
 
 from beanrow.engine.job import DELAYED, Job
+from beanrow.engine.jobs import Jobs
 from beanrow.engine.keys import Key
 from beanrow.engine.recording import RecordingEngine
 from beanrow.engine.records import TubeRecord
@@ -55,6 +56,7 @@ from beanrow.journal.space import Segment, number_of
 __all__ = ["Recovered", "Unsure", "recover"]
 
 _CONTENT = FRAME.size  # of a record without its seal
+_KIND = _CONTENT - 1
 _NAME = _CONTENT + JOB_LAYOUT.size
 _MOST_TOLD = 20
 """Records that one line names; the rest is counted."""
@@ -144,7 +146,7 @@ class _Replay:
     """What the records amount to so far."""
 
     def __init__(self, skew: int) -> None:
-        self.jobs: dict[int, Job] = {}
+        self.jobs = Jobs()
         self.tubes: dict[str, TubeRecord] = {}
         self.tube_segments: dict[str, Segment] = {}
         self.next_id = 1  # as the last one that tells it says
@@ -153,6 +155,8 @@ class _Replay:
         self.notes: list[str] = []
         self._skew = skew
         self._shift = 0  # from the times of a record to those of the engine
+        self._created = self._created_here = 0  # of the last job: its record's, and the engine's
+        self._ttrs: dict[int, int] = {}
         self._segment = Segment(0, 0)
         self._tubes_by_bytes: dict[bytes, Tube] = {}
         self.keys: dict[tuple[str, str], Key] = {}
@@ -161,8 +165,8 @@ class _Replay:
         self._unsynced: deque[tuple[int, int, str, bool]] = deque()  # as given to _note
         self._stray: dict[int, tuple[Segment, int]] = {}  # states of jobs that are not there
         self._take: dict[int, Callable[[bytes, int], None]] = {
-            PUT: self._put,
-            JOB: self._moved_job,
+            PUT: self._job,
+            JOB: self._job,
             STATE: self._state,
             DELETE: self._delete,
             TUBE: self._tube,
@@ -184,7 +188,7 @@ class _Replay:
             return
         segment.salt, segment.tag = header.salt, header.tag
         self.next_id = max(self.next_id, header.next_id)
-        self._shift = header.skew - self._skew
+        self._set_shift(header.skew)
         limit = len(data)
         if follower is not None:
             segment.synced = follower.previous_synced
@@ -193,13 +197,13 @@ class _Replay:
                 self._tell_damage(segment, f"{limit - len(data)} bytes are missing at its end")
                 limit = len(data)
         scan = Scan(data, header, limit)
+        take, position, record = self._take, HEADER_SIZE - SEAL.size, b""
         for position, kind, record in scan.records():
-            segment.end = position + SEAL.size + len(record)
             try:
-                self._take[kind](record, position)
+                take[kind](record, position)
             except (KeyError, IndexError, UnicodeDecodeError, struct.error):
                 self._tell_damage(segment, f"a record at byte {position} makes no sense")
-        self.highest_id = max(self.highest_id, max(segment.jobs, default=0))
+        segment.end = position + SEAL.size + len(record)
         for _, job_id, name, _ in self._unsynced:
             if name:
                 self.unsure.tubes.add(name)
@@ -214,9 +218,13 @@ class _Replay:
 
     # -- records ------------------------------------------------------------------
 
+    def _set_shift(self, skew: int) -> None:
+        self._shift = skew - self._skew
+        self._created_here = self._created + self._shift
+
     def _mark(self, record: bytes, position: int) -> None:
         next_id, synced, skew = MARK_LAYOUT.read(record, _CONTENT)
-        self._shift = skew - self._skew
+        self._set_shift(skew)
         self.next_id = next_id
         if synced > self._segment.synced:
             self._segment.synced = synced
@@ -226,16 +234,7 @@ class _Replay:
                 if is_whole:
                     self._be_sure(job_id, name)
 
-    def _put(self, record: bytes, position: int) -> None:
-        before = len(self.jobs)
-        job = self._job(record, position)
-        if len(self.jobs) > before:  # else it had to be written twice
-            job.tube.total_jobs += 1
-
-    def _moved_job(self, record: bytes, position: int) -> None:
-        self._job(record, position)
-
-    def _job(self, record: bytes, position: int) -> Job:
+    def _job(self, record: bytes, position: int) -> None:
         (
             job_id,
             created,
@@ -251,34 +250,48 @@ class _Replay:
             kicks,
             length,
         ) = JOB_LAYOUT.read(record, _CONTENT)
-        name = record[_NAME : _NAME + length]
+        end = _NAME + length
+        name = record[_NAME:end]
         tube = self._tubes_by_bytes.get(name) or self._tube_of(name)
-        body = record[_NAME + length :]
-        job = Job(job_id, tube, priority, delay, ttr, body, created + self._shift)
-        job.file = self._segment.number
-        job.state = state = STATES[state]
-        job.deadline = deadline + self._shift if state is DELAYED else deadline
+        if created != self._created:  # one number for all that came together: 48 bytes a job
+            self._created = created
+            self._created_here = created + self._shift
+        ttr = self._ttrs.setdefault(ttr, ttr)  # likewise
+        job = Job(job_id, tube, priority, delay, ttr, record[end:], self._created_here)
+        segment, jobs = self._segment, self.jobs
+        job.file = segment.number
+        if state:
+            job.state = state = STATES[state]
+            job.deadline = deadline + self._shift if state is DELAYED else deadline
         if reserves or kicks:
             job.reserves = reserves
             job.timeouts = timeouts
             job.releases = releases
             job.buries = buries
             job.kicks = kicks
-        self.jobs[job_id] = job
-        self._segment.jobs.append(job_id)
+        before = None
+        if job_id > self.highest_id:
+            self.highest_id = job_id
+        else:
+            before = jobs.find(job_id)
+        if before is not None:
+            jobs.remove(before)
+        elif record[_KIND] == PUT:  # else it had to be written twice
+            tube.total_jobs += 1
+        jobs.add(job)
+        segment.jobs.append(job_id)
         if self._stray:
             self._stray.pop(job_id, None)
-        if position >= self._segment.synced:
+        if position >= segment.synced:
             self._unsynced.append((position, job_id, tube.name, True))
         elif self.unsure.jobs:
             self.unsure.jobs.discard(job_id)
-        return job
 
     def _state(self, record: bytes, position: int) -> None:
         (job_id, deadline, priority, delay, state, reserves, timeouts, releases, buries, kicks) = (
             STATE_LAYOUT.read(record, _CONTENT)
         )
-        job = self.jobs.get(job_id)
+        job = self.jobs.find(job_id)
         if job is None:  # it comes further on if compaction has moved it
             self._stray.setdefault(job_id, (self._segment, position))
             return
@@ -300,8 +313,11 @@ class _Replay:
             tube = self._tubes_by_bytes.get(name) or self._tube_of(name)
             tube.cmd_delete += 1
         self._note(position, job_id, name.decode("ascii"), is_whole=True)
-        if self.jobs.pop(job_id, None) is None:
+        job = self.jobs.find(job_id)
+        if job is None:
             self._stray.pop(job_id, None)
+        else:
+            self.jobs.remove(job)
 
     def _tube(self, record: bytes, position: int) -> None:
         pause, paused_until, total_jobs, cmd_delete, cmd_pause_tube, _ = TUBE_LAYOUT.read(

@@ -29,6 +29,7 @@ from beanrow.journal.space import Segment, Space
 __all__ = ["Writer"]
 
 _seal = SEAL.pack
+_SEAL_SIZE = SEAL.size
 _WASTE = 4
 """A segment that ends with more than 1 / _WASTE unused is cut to what it holds."""
 
@@ -50,6 +51,7 @@ class Writer:
         self._file: File | None = None
         self._pieces: list[bytes] = []
         self._left = 0
+        self._segment = Segment(0, 0)
         self._tag = self._salt = 0
 
     @property
@@ -67,13 +69,14 @@ class Writer:
         """Whether all that was written is on the disk."""
         return self._file is not None and self.segment.synced == self.segment.end
 
-    def add(self, record: bytes) -> None:
-        """Take one more record for the next write."""
-        size = SEAL.size + len(record)
+    def add(self, record: bytes) -> Segment:
+        """Take one more record for the next write; gives the segment that it goes to."""
+        size = _SEAL_SIZE + len(record)
         if size > self._left:
             self._turn_over(size)
         self._left -= size
         self._pieces += (_seal(self._tag, crc32(record, self._salt)), record)
+        return self._segment
 
     def flush(self) -> None:
         """Write what has been added, as one piece."""
@@ -129,6 +132,7 @@ class Writer:
             raise
         self._file = file
         space.append(segment)
+        self._segment = segment
         space.disk.sync_names()
         self._left = segment.size - segment.end - MARK_SIZE
 

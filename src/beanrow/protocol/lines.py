@@ -263,10 +263,10 @@ _WITH_ONLY_AN_ID = {
 def parse_usual_line(line: bytes) -> Parsed | None:
     """Read a command that there is for each job without a detour; None for any other line."""
     word, _, rest = line.partition(b" ")
-    if word == b"put":
-        return _usual_put(rest)
-    if rest.isdigit() and len(rest) < _DIGITS_OF_MAX_ID:
-        kind = _WITH_ONLY_AN_ID.get(word)
-        if kind is not None:
+    kind = _WITH_ONLY_AN_ID.get(word)
+    if kind is not None:
+        if rest.isdigit() and len(rest) < _DIGITS_OF_MAX_ID:
             return _new(kind, (int(rest),))  # type: ignore[no-any-return]
+    elif word == b"put":
+        return _usual_put(rest)
     return None

@@ -10,6 +10,7 @@ Laws:
 from __future__ import annotations
 
 from array import array
+from collections.abc import Callable
 from typing import Any
 
 from beanrow.protocol.capabilities import CAPABILITIES
@@ -35,10 +36,12 @@ from beanrow.protocol.requests import (
 )
 from beanrow.protocol.values import MAX_LINE
 
-__all__ = ["RequestStream"]
+__all__ = ["AT_ONCE", "RequestStream"]
 
 _new: Any = tuple.__new__
 # Making a NamedTuple by its own constructor takes 250 ns, this way 100.
+AT_ONCE = 64
+"""Requests that are cut at once: behind one that waits they take several times their bytes."""
 _BAD_FORMAT = BadFormat()
 _WINDOW = MAX_LINE - 1
 _REPEATING = frozenset({PutLine, Reserve, ReserveWithTimeout, Use, Watch, Ignore, Stats, StatsTube})
@@ -149,16 +152,12 @@ class RequestStream:
         line = buffer[start:end]
         parsed = _known_lines.get(line)
         if parsed is None:
-            parsed = parse_usual_line(line)
+            parsed = self._read_line(line)
             if parsed is None:
-                parsed = self._parse(line)
-                if parsed is None:
-                    return self._unusual_line()
-            elif parsed.__class__ is PutLine:
-                _note(line, parsed)
-        if not isinstance(parsed, PutLine):
+                return self._unusual_line()
+        if parsed.__class__ is not PutLine:
             self._start = end + 2
-            return parsed
+            return parsed  # type: ignore[return-value]  # it is no PutLine
         priority, delay, ttr, size, becomes = parsed
         body, end = end + 2, end + 2 + size
         if buffer[end : end + 2] == b"\r\n" and size <= self._max_job_size and becomes is None:
@@ -168,11 +167,53 @@ class RequestStream:
         self._put = parsed
         return self._body(parsed)
 
-    def _parse(self, line: bytes) -> Parsed | None:
-        """Parse a line that is not among the known ones; None if it has a stray CR.
+    def take(self) -> list[Request] | None:
+        """Give the next requests at once, AT_ONCE at most, as long as they are whole and usual.
 
-        The line is remembered if it is one that may repeat.
+        What comes behind them ``next`` gives; None if nothing does, and there are none. Where many
+        came together it takes a sixth less than to ask for each, and for one alone a third more.
         """
+        buffer, start, known, most = self._buffer, self._start, _known_lines, self._max_job_size
+        if start == len(buffer):
+            return None
+        requests: list[Request] = []
+        if self._put is not None or self._in_long_line:
+            return requests
+        add: Callable[[Any], None] = requests.append
+        for _ in range(AT_ONCE):
+            end = buffer.find(b"\r\n", start, start + MAX_LINE)
+            if end < 0:
+                break
+            line = buffer[start:end]
+            parsed = known.get(line)
+            if parsed is None:
+                parsed = self._read_line(line)
+                if parsed is None:
+                    break
+            if parsed.__class__ is not PutLine:
+                add(parsed)
+                start = end + 2
+                continue
+            priority, delay, ttr, size, becomes = parsed
+            body, end = end + 2, end + 2 + size
+            if buffer[end : end + 2] != b"\r\n" or size > most or becomes is not None:
+                break
+            add(_new(Put, (priority, delay, ttr, buffer[body:end])))
+            start = end + 2
+        self._start = start
+        return requests
+
+    def _read_line(self, line: bytes) -> Parsed | None:
+        """Parse a line that is not among the known ones; None if it has a stray CR."""
+        parsed = parse_usual_line(line)
+        if parsed is None:
+            return self._parse(line)
+        if parsed.__class__ is PutLine:
+            _note(line, parsed)
+        return parsed
+
+    def _parse(self, line: bytes) -> Parsed | None:
+        """Parse a line that is no usual one, and note it if it is one that may repeat."""
         if b"\r" in line:
             return None
         if self._words:

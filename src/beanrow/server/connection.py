@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from beanrow.engine.engine import Engine
+from beanrow.engine.engine import COMMAND, Engine
 from beanrow.engine.session import Session
 from beanrow.protocol.request_stream import RequestStream
 from beanrow.protocol.requests import Request
@@ -22,9 +22,8 @@ Execute: TypeAlias = Callable[[Session, Request, int], bytes | None]
 """What carries a request out: an engine, or what stands before it."""
 
 _SHARE = 256 * 1024
-"""Bytes of replies after which a connection lets the others go first."""
-_COMMAND = 100
-"""What a command counts besides its reply: about 2,000 small ones make a share."""
+"""Bytes of replies after which a connection lets the others go first; each counts COMMAND more, so
+about 2,000 small ones make a share."""
 _MOST_AHEAD = 64 * 1024
 """Bytes that are read ahead of a reserve that waits."""
 
@@ -35,14 +34,28 @@ class Connection:
     ``execute`` carries out its requests in the engine's place.
     """
 
-    __slots__ = ("_ended", "_engine", "_execute", "_feed", "_next", "_stream", "session")
+    __slots__ = (
+        "_ahead",
+        "_ended",
+        "_engine",
+        "_execute",
+        "_execute_all",
+        "_feed",
+        "_next",
+        "_stream",
+        "_take",
+        "session",
+    )
 
     def __init__(self, engine: Engine, execute: Execute | None = None) -> None:
         self._engine = engine
         self._stream = RequestStream(engine.max_job_size)
         self._feed = self._stream.feed
         self._next = self._stream.next
+        self._take = self._stream.take
         self._execute = execute or engine.execute
+        self._execute_all = engine.execute_all if execute is None else _one_by_one(execute)
+        self._ahead: list[Request] = []  # cut, and not yet carried out
         self._ended = False
         self.session: Session = engine.open()
 
@@ -56,19 +69,29 @@ class Connection:
         session = self.session
         if session.waiting or session.closing:
             return False
-        next_request, execute = self._next, self._execute
         share = _SHARE
-        while share > 0:
-            request = next_request()
+        requests: list[Request] | None = self._ahead
+        while True:
+            if requests:
+                done, share = self._execute_all(session, requests, now, share)
+                self._ahead = requests[done:]
+                if session.waiting or session.closing:
+                    return False
+            if share <= 0:
+                return True
+            request = self._next()
             if request is None:
-                if self._ended:
-                    session.closing = True
-                return False
-            reply = execute(session, request, now)
+                break
+            reply = self._execute(session, request, now)
             if reply is None:
                 return False
-            share -= len(reply) + _COMMAND
-        return True
+            share -= len(reply) + COMMAND
+            requests = self._take()
+            if requests is None:
+                break
+        if self._ended:
+            session.closing = True
+        return False
 
     def advance(self, now: int) -> bool:
         """Go on with what was received before, as ``receive``."""
@@ -93,3 +116,24 @@ class Connection:
     def close(self, now: int) -> None:
         """End the session: its jobs become ready again."""
         self._engine.close(self.session, now)
+
+
+def _one_by_one(
+    execute: Execute,
+) -> Callable[[Session, list[Request], int, int], tuple[int, int]]:
+    """Do as ``Engine.execute_all`` does, with something else that carries out each request."""
+
+    def execute_all(
+        session: Session, requests: list[Request], now: int, share: int
+    ) -> tuple[int, int]:
+        done = 0
+        for done, request in enumerate(requests, 1):  # noqa: B007  # it is returned
+            reply = execute(session, request, now)
+            if reply is None:
+                break
+            share -= len(reply) + COMMAND
+            if share <= 0:
+                break
+        return done, share
+
+    return execute_all
