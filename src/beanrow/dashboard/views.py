@@ -36,6 +36,7 @@ __all__ = [
     "VIEWS",
     "asked",
     "changes_page",
+    "cluster_page",
     "overview_page",
     "servers_page",
     "tube_of",
@@ -348,6 +349,27 @@ async def workers_page(visit: Visit) -> Response:
     return visit.page("workers.html", source=visit.source, parts=parts, live=live)
 
 
+# -- the machines of a cluster ---------------------------------------------------
+
+
+async def cluster(visit: Visit) -> Parts:
+    """Write how the nodes and the gateways of a store are."""
+    machines = visit.desk.machines
+    if machines is None:
+        raise HTTPException(404, "this dashboard was started without --store")
+    if not visit.session.may_somewhere(HOLDERS):
+        raise HTTPException(403, "the machines are shown to those who administer a tube")
+    await machines.look()
+    return {"machines": visit.render("part_machines.html", machines=machines)}
+
+
+async def cluster_page(visit: Visit) -> Response:
+    """Show the machines behind gateways."""
+    parts = await cluster(visit)
+    store = visit.desk.settings.store
+    return visit.page("cluster.html", parts=parts, store=store, live="/live/cluster")
+
+
 # -- changes ----------------------------------------------------------------------
 
 
@@ -378,5 +400,6 @@ VIEWS = {
     "tube": tube,
     "workers": workers,
     "changes": changes,
+    "cluster": cluster,
 }
 """The pages that go on, by the names in their live addresses."""
