@@ -27,7 +27,7 @@ demo: $(VENV)/.demo-installed ## see it work: 2,000 pages fetched by 4 workers (
 
 test: lint types pytest ## lint, mypy --strict and the tests, under 5 minutes
 
-test-long: $(VENV)/.test-installed $(VENV)/.release-installed $(VENV)/.docs-installed try-install-daemon ## the tests that take minutes: long loops and histories
+test-long: $(VENV)/.test-installed $(VENV)/.test-long-installed try-install-daemon try-install-browser ## the tests that take minutes: long loops and histories
 	@$(MAKE) --no-print-directory install-php || true
 	$(PY) -m pytest -m long --timeout 1800
 
@@ -94,6 +94,10 @@ try-install-daemon:
 .PHONY: try-install-tmux
 try-install-tmux: # a real terminal, for the tests of beanrow top
 	@tools/apt_install.sh tmux tmux || true
+
+.PHONY: try-install-browser
+try-install-browser: # for the tests of the dashboard
+	@tools/apt_install.sh chromium chromium fonts-dejavu-core || true
 
 .PHONY: install-compiler
 install-compiler: # for the load generator of the benchmarks

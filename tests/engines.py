@@ -14,6 +14,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -98,7 +99,7 @@ class Engine:
         self._directory = tempfile.TemporaryDirectory()
         self.process: subprocess.Popen[bytes] | None = None
         for tries_left in reversed(range(START_TRIES)):
-            self.port, self._bus_port = free_ports(2)
+            self.port, self.bus_port = free_ports(2)
             try:
                 self.start()
                 break
@@ -117,6 +118,11 @@ class Engine:
         return f"redis://{self.address}"
 
     @property
+    def id(self) -> str:
+        """Its name in a cluster."""
+        return str(self.ask("CLUSTER", "MYID").decode())
+
+    @property
     def pid(self) -> int:
         assert self.process is not None
         return self.process.pid
@@ -128,7 +134,7 @@ class Engine:
         command += ["--appendfsync", "everysec", "--protected-mode", "no"]
         if self._cluster:
             command += ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"]
-            command += ["--cluster-port", str(self._bus_port), "--repl-diskless-sync-delay", "0"]
+            command += ["--cluster-port", str(self.bus_port), "--repl-diskless-sync-delay", "0"]
         with open(Path(self._directory.name, "log"), "ab") as log:
             self.process = subprocess.Popen([*command, *self._flags], stdout=log, stderr=log)
         self._wait_until_it_answers()
@@ -195,3 +201,85 @@ class Engine:
 
     def __exit__(self, *exc_info: object) -> None:
         self.stop()
+
+
+class Cluster:
+    """A cluster of so many shards, each a master with so many replicas, until `stop`."""
+
+    def __init__(self, shards: int = 3, replicas: int = 1, kind: Kind = "redis") -> None:
+        self.nodes: list[Engine] = []
+        try:
+            for _ in range(shards * (1 + replicas)):
+                self.nodes.append(Engine(kind=kind, cluster=True))
+            self._join(shards)
+        except BaseException:
+            self.stop()
+            raise
+
+    @property
+    def url(self) -> str:
+        return f"redis-cluster://{','.join(node.address for node in self.nodes)}"
+
+    def _join(self, shards: int) -> None:
+        width = 16384 // shards
+        for place, master in enumerate(self.nodes[:shards]):
+            last = 16383 if place == shards - 1 else (place + 1) * width - 1
+            _done(master.ask("CLUSTER", "ADDSLOTSRANGE", place * width, last))
+            _done(master.ask("CLUSTER", "SET-CONFIG-EPOCH", place + 1))
+        first = self.nodes[0]
+        for node in self.nodes[1:]:
+            _done(first.ask("CLUSTER", "MEET", HOST, node.port, node.bus_port))
+        self._await(lambda node: node.ask("CLUSTER", "NODES").count(b"\n") == len(self.nodes))
+        for place, replica in enumerate(self.nodes[shards:]):
+            master = self.nodes[place % shards]
+            self._await_one(lambda r=replica, m=master: m.id.encode() in r.ask("CLUSTER", "NODES"))  # type: ignore[misc]
+            _done(replica.ask("CLUSTER", "REPLICATE", master.id))
+        self.await_health()
+
+    def await_health(self) -> None:
+        """Wait until all slots are served and all replicas follow their masters."""
+        self._await(lambda node: b"cluster_state:ok" in node.ask("CLUSTER", "INFO"))
+        self._await(
+            lambda node: (
+                node.figure("replication", "role") == "master"
+                or node.figure("replication", "master_link_status") == "up"
+            )
+        )
+
+    def _await(self, holds: Callable[[Engine], bool]) -> None:
+        for node in self.nodes:
+            self._await_one(lambda node=node: holds(node))  # type: ignore[misc]
+
+    def _await_one(self, holds: Callable[[], bool]) -> None:
+        end = time.monotonic() + START_SECONDS
+        while not holds():
+            assert time.monotonic() < end, "the cluster does not come up"
+            time.sleep(0.02)  # nodes gossip at their own pace
+
+    def masters(self) -> list[Engine]:
+        """The nodes that serve slots now."""
+        return [node for node in self.nodes if node.figure("replication", "role") == "master"]
+
+    def replicas_of(self, master: Engine) -> list[Engine]:
+        return [
+            node
+            for node in self.nodes
+            if node is not master
+            and node.figure("replication", "role") == "slave"
+            and node.figure("replication", "master_port") == str(master.port)
+        ]
+
+    def stop(self) -> None:
+        """End all nodes; a second call does nothing."""
+        for node in self.nodes:
+            node.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+
+
+def _done(reply: object) -> None:
+    assert reply == b"OK", reply

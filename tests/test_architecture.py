@@ -50,7 +50,13 @@ LAYERS = {
             "worker",
         },
     ),
-    "dashboard": Layer(5, {"client", "observe"}, planned=True),
+    "dashboard": Layer(
+        5,
+        {
+            *("client", "jobs", "observe.snapshot", "protocol", "worker.letters"),
+            *("server.audit", "server.listeners", "server.log", "server.rights"),
+        },
+    ),
     "top": Layer(5, {"client", "observe", "protocol"}),
     "testing": Layer(5, {"client", "engine", "protocol", "server", "worker"}),
     "cluster": Layer(

@@ -44,6 +44,7 @@ from beanrow.errors import (
     NotOfferedError,
     OutOfMemoryError,
     StatsParsingError,
+    StoreError,
     UnknownCommandError,
 )
 from beanrow.protocol.commands import BuriedId
@@ -128,6 +129,7 @@ __all__ = [
     "Run",
     "ServerStats",
     "StatsParsingError",
+    "StoreError",
     "Task",
     "TaskFailed",
     "TimeLimitExceeded",

@@ -8,7 +8,7 @@ import pytest
 
 from beanrow import Client
 from tests.cli.inside import refused, told, well
-from tests.servers import Server
+from tests.servers import Daemon, Server
 
 QUICK = ("--interval", "0.1")
 
@@ -28,11 +28,18 @@ def test_once_prints_the_table(server: Server, tube: str) -> None:
 def test_as_a_document(server: Server, tube: str) -> None:
     with Client(server.address) as client:
         client.put_many(["x"] * 3, tube=tube)
+        client.watch(tube)
+        client.reserve()
         document = told("top", *QUICK, "--server", server.address, tube)
     (row,) = document["tubes"]
-    assert (row["name"], row["current-jobs-ready"], row["puts-a-second"]) == (tube, 3, 0)
+    assert (row["name"], row["current-jobs-ready"], row["puts-a-second"]) == (tube, 2, 0)
     assert document["a-second"]["puts"] >= 0
     assert document["stats"]["current-tubes"] >= 1
+    if isinstance(server, Daemon):
+        assert (document["leases"], document["clients"]) == (None, None)
+    else:
+        (lease,) = [one for one in document["leases"] if one["tube"] == tube]
+        assert lease["connection"] in {one["connection"] for one in document["clients"]}
 
 
 def test_without_textual_it_says_what_to_install(

@@ -16,7 +16,10 @@ from typing import Any
 from beanrow import AsyncClient
 
 
-def run(test: Coroutine[Any, Any, None]) -> None:
+def run(
+    test: Coroutine[Any, Any, None],
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> None:
     complaints: list[dict[str, Any]] = []
 
     async def watched() -> None:
@@ -27,7 +30,8 @@ def run(test: Coroutine[Any, Any, None]) -> None:
         gc.collect()
         await asyncio.sleep(0)
 
-    asyncio.run(watched())
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(watched())
     gc.collect()
     assert complaints == []
 

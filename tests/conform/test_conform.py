@@ -15,6 +15,7 @@ from typing import NamedTuple
 import pytest
 
 from beanrow import Client, ServerStats
+from beanrow.conform import report as conform_report
 from beanrow.conform.case import Case, read_case_file, read_cases, read_differences
 from beanrow.conform.suite import NoServerError, Report, play_all
 from beanrow.conform.talk import Place
@@ -101,6 +102,11 @@ def test_nothing_is_left_behind(played: dict[str, Played], kind: str) -> None:
 # -- whom it finds wrong -----------------------------------------------------------------------
 
 
+def split(beanstalk: Beanstalk) -> tuple[str, int]:
+    host, _, port = beanstalk.address.rpartition(":")
+    return host, int(port)
+
+
 def find(
     name: str, beanstalk: Beanstalk, patch: pytest.MonkeyPatch, patience: float, *, all_of: bool
 ) -> set[int]:
@@ -110,10 +116,9 @@ def find(
     plant(patch)
     beanstalk.reset()  # a new engine, with what was planted in its table
     beanstalk.clock.run()
-    host, _, port = beanstalk.address.rpartition(":")
     hundreds = {number // 100 for number in numbers}
     report = play_all(
-        Place(host, int(port)),
+        Place(*split(beanstalk)),
         [
             one
             for one in CASES
@@ -146,6 +151,17 @@ def test_a_server_that_is_wrong_about_time_is_found(
 ) -> None:
     found = find(name, beanstalk, monkeypatch, 1.0, all_of=name != "waits_end_at_once")
     assert PLANTED[name][1] & found, found
+
+
+def test_what_is_wrong_now_and_then_is_told(
+    beanstalk: Beanstalk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beanstalk.faults.cut("peek")
+    report = play_all(
+        Place(*split(beanstalk)), [case for case in CASES if case.number in (101, 102)]
+    )
+    assert [(one.result, one.tries) for one in report.outcomes] == [("agrees", 2), ("agrees", 1)]
+    assert "Only at the second try:\n  101 put stores" in conform_report.told(report, KNOWN)
 
 
 def test_nothing_planted_is_nothing_found(

@@ -182,6 +182,8 @@ def understood(words: list[str]) -> None:
         worker_flags(words if ":" in words[0] else ["project:app", *words])
     elif verb == "serve" and "--test" in words:
         flags_of_a_server_for_tests([one for one in words if one != "--test"])
+    elif verb == "serve" and "--store" in words:
+        gateway_flags(words)
     elif verb == "serve":
         server_flags(words)
     else:
@@ -200,6 +202,12 @@ def server_flags(words: list[str]) -> None:
 
 def flags_of_a_server_for_tests(words: list[str]) -> None:
     from beanrow.testing.__main__ import _parser
+
+    _parser("page").parse_args(words)
+
+
+def gateway_flags(words: list[str]) -> None:
+    from beanrow.cluster.__main__ import _parser
 
     _parser("page").parse_args(words)
 

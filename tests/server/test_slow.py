@@ -34,6 +34,17 @@ def test_a_slow_command_is_told(start_ours: Start) -> None:
     assert "secret" not in server.told() + repr(page)
 
 
+def test_a_slow_disk_is_told(start_ours: Start, tmp_path: Path) -> None:
+    server = start_ours("--slow-log", "0", "--data", str(tmp_path))
+    with Talk(server) as talk:
+        talk.ask(b"capabilities list-slow\r\n")
+        assert talk.ask(b"put 5 0 60 1\r\nx\r\n") == b"INSERTED 1\r\n"
+        page = list_slow().answer(talk.ask(b"list-slow 0\r\n"))
+    kept = [one for one in page.rows if one.command == "journal"]
+    assert {(one.connection, one.peer) for one in kept} == {(0, "")}
+    assert " ms for 'journal'\n" in server.told()
+
+
 def test_what_is_fast_is_not_told(start_ours: Start) -> None:
     server = start_ours("--slow-log", "60000")
     with Talk(server) as talk:

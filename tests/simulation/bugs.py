@@ -414,6 +414,34 @@ class DismissedWaitsOn(Engine):
         self._say(session, b"")
 
 
+class WaitsFromThePut(Engine):
+    """Counts a job that was released as if it had waited since it was put."""
+
+    def _take(self, tube: Tube, now: int) -> Job:
+        job = tube.ready.first()
+        assert job is not None
+        job.since = job.created
+        return super()._take(tube, now)
+
+
+class TouchBeginsTheRun(Engine):
+    """Takes a job that was touched for one that was handed out again."""
+
+    def _touch(self, session: Session, request: requests.Touch, now: int) -> bytes:
+        reply = super()._touch(session, request, now)
+        if reply is replies.TOUCHED:
+            session.held[request.id].since = now
+        return reply
+
+
+class GoneStillListed(Engine):
+    """Goes on to tell of the latest connection that has ended."""
+
+    def close(self, session: Session, now: int) -> None:
+        super().close(session, now)
+        self.sessions[session.number] = session
+
+
 BUGS: list[type[Engine]] = [
     ReleasedToTheEnd,
     LastComeFirstServed,
@@ -447,6 +475,9 @@ BUGS: list[type[Engine]] = [
     KeyGoesWithItsJob,
     OldestIsTheBest,
     TubeUntold,
+    WaitsFromThePut,
+    TouchBeginsTheRun,
+    GoneStillListed,
     GraceForgotten,
     GraceWithoutEnd,
     GraceAtQuit,

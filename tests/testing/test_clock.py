@@ -59,7 +59,42 @@ def test_things_happen_in_their_order(beanstalk: Beanstalk) -> None:
     for taker in takers:
         taker.join()
     assert sorted(got) == ["10", "20", "30"]
-    beanstalk.assert_jobs("default", ready=3)  # their takers are gone, and a day has passed
+    assert client.stats().job_timeouts == 3  # each was held for a minute, on the way
+
+
+def test_the_clock_moves_after_all_that_was_said_before(beanstalk: Beanstalk) -> None:
+    host, _, port = beanstalk.address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as talk:
+        for n in range(1, 20):
+            talk.sendall(b"put 0 10 60 1\r\nx\r\n")  # and nobody waits for the answer
+            beanstalk.clock.advance(10)
+            beanstalk.assert_jobs("default", ready=n)
+
+
+def test_the_clock_moves_after_what_a_new_connection_said(beanstalk: Beanstalk) -> None:
+    host, _, port = beanstalk.address.rpartition(":")
+    for n in range(1, 20):
+        with socket.create_connection((host, int(port)), timeout=10) as talk:
+            talk.sendall(b"put 0 10 60 1\r\nx\r\n" * 100)
+            beanstalk.clock.advance(10)
+            beanstalk.assert_jobs("default", ready=100 * n)
+
+
+def test_a_client_that_never_pauses_does_not_stop_the_clock(beanstalk: Beanstalk) -> None:
+    client, over = beanstalk.client(), threading.Event()
+
+    def chatter() -> None:
+        while not over.is_set():
+            client.put_many(["x"] * 500)
+
+    talking = threading.Thread(target=chatter)
+    talking.start()
+    try:
+        for _ in range(20):
+            beanstalk.clock.advance(1)
+    finally:
+        over.set()
+        talking.join()
 
 
 def test_a_pause_passes(beanstalk: Beanstalk) -> None:

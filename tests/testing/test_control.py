@@ -159,11 +159,14 @@ def test_it_ends_when_told(number: signal.Signals) -> None:
         (["-p", "70000"], "a port is at most 65535"),
         (["--control", "x:y"], "[ADDR:]PORT"),
         (["--data", "x"], "unrecognized"),
+        (["-p", "0", "--until-eof"], "standard input is neither a pipe nor a terminal"),
     ],
 )
 def test_flags_that_cannot_be_obeyed(flags: list[str], word: str) -> None:
     command = [sys.executable, "-m", "beanrow.testing", "--control", "0", *flags]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
     assert done.returncode != 0
     assert word in done.stderr
     assert "Traceback" not in done.stderr

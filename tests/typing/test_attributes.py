@@ -41,6 +41,10 @@ def ambiguous(tree: ast.Module) -> Iterator[str]:
                 for target in targets:
                     for name in own_attributes(target):
                         places.setdefault(name, []).append(plain)
+        for one in cls.body:  # of the class: what a call makes, such as a descriptor
+            match one:
+                case ast.Assign([ast.Name(name)], ast.Call()):
+                    places[name] = [False]
         for name, plains in places.items():
             public = not name.startswith("_") and not cls.name.startswith("_")
             if public and name not in typed and plains != [True]:
@@ -60,6 +64,7 @@ def test_what_is_ambiguous_is_found() -> None:
     tree = ast.parse(
         "class A:\n"
         "    called: int\n"
+        "    described = f()\n"
         "    def __init__(self, plain):\n"
         "        self.plain, self.count = plain, 0\n"
         "        self.once = plain\n"
@@ -72,4 +77,6 @@ def test_what_is_ambiguous_is_found() -> None:
         "        self.count += 1\n"
         "        self.typed += 1\n"
     )
-    assert {*ambiguous(tree)} == {"A.plain", "A.count", "A.made", "A.a", "A.b"}
+    assert {*ambiguous(tree)} == {
+        "A.described", "A.plain", "A.count", "A.made", "A.a", "A.b"
+    }  # fmt: skip

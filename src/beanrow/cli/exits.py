@@ -12,6 +12,7 @@ from beanrow.errors import (
     ConnectionLostError,
     JournalError,
     NotFoundError,
+    StoreError,
 )
 from beanrow.jobs.search import NothingThereError
 
@@ -22,13 +23,13 @@ Exit codes:
   0    done
   1    nothing there: no such job or tube, or no job in time
   2    bad use: an argument, an option, or input that cannot be read
-  3    server not reachable, or the connection to it lost
+  3    server or store not reachable, or the connection to it lost
   4    the server refused, or gave an answer that cannot be read
   5    the output could not be written (closed pipe, full disk)
   6    a journal is damaged, in use, or none
   130  Ctrl-C
 'serve' ends with 0 when it is told to stop, and with 1 when it cannot start;
-'conform' with 1 when something differs.
+'conform' with 1 when something differs, 'cluster status' when something is not safe.
 """
 
 
@@ -52,6 +53,8 @@ def exit_code(error: Exception) -> Exit:
         return Exit.USAGE
     if isinstance(error, JournalError):
         return Exit.DAMAGED
+    if isinstance(error, StoreError):
+        return Exit.NO_SERVER
     if isinstance(error, ConnectionLostError):  # also an OSError, so before it
         return Exit.NO_SERVER
     return Exit.OUTPUT if isinstance(error, OSError) else Exit.REFUSED

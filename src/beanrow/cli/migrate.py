@@ -23,8 +23,9 @@ from beanrow.cli.progress import show_count
 from beanrow.client.address import Address
 from beanrow.client.sync import Client
 from beanrow.errors import BeanstalkError
+from beanrow.jobs.emptying import reserved, watch_only
 from beanrow.jobs.lines import spec_of
-from beanrow.jobs.search import Found, Part, ask, carry_out, parts_of, tubes_of, windows
+from beanrow.jobs.search import Found, Part, carry_out, parts_of, tubes_of, windows
 from beanrow.jobs.selection import STATES
 from beanrow.jobs.store import store
 from beanrow.protocol import commands
@@ -95,10 +96,10 @@ def _migrate(old: Client, new: Client, parts: list[Part], pace: Pace) -> Iterato
     for part in parts:
         left = part.jobs
         if part.state == "ready":
-            _watch_only(old, part.tube)
+            watch_only(old, part.tube)
             while left > 0:
                 pace.wait()
-                window = _reserved(old, min(left, pace.at_once))
+                window = reserved(old, min(left, pace.at_once))
                 if not window:
                     break  # none is ready any more, or the tube is paused
                 left -= len(window)
@@ -106,23 +107,6 @@ def _migrate(old: Client, new: Client, parts: list[Part], pace: Pace) -> Iterato
         for some in windows(old, part, left, pace.at_once):
             pace.wait()
             yield _move(old, new, some, pace, held=False)
-
-
-def _watch_only(client: Client, tube: str) -> None:
-    client.watch(tube)
-    for other in client.list_tubes_watched():
-        if other != tube:
-            client.ignore(other)
-
-
-def _reserved(client: Client, most: int) -> list[Found]:
-    jobs = client.reserve_many(most)
-    told = ask(client, [commands.stats_job(one) for one in jobs])
-    return [
-        Found(stats, job.body)
-        for stats, job in zip(told, jobs, strict=True)
-        if stats is not None  # else its ttr ran out, and somebody was quick
-    ]
 
 
 def _move(

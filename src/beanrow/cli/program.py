@@ -7,8 +7,10 @@ import os
 import click
 
 from beanrow.cli.bench import bench
+from beanrow.cli.cluster import cluster
 from beanrow.cli.conform import conform
 from beanrow.cli.copy import copy
+from beanrow.cli.dashboard import dashboard
 from beanrow.cli.delete import delete, truncate
 from beanrow.cli.dump import dump, restore
 from beanrow.cli.edit import edit
@@ -73,7 +75,7 @@ _VERBS = (
     *(kick, bury, release, touch, delete, truncate, move, copy, edit),
     *(dump, restore, migrate),
     *(pause, resume),
-    *(serve, work, journal, exporter, bench, conform),
+    *(serve, work, journal, cluster, dashboard, exporter, bench, conform),
     *(completion, man),
 )
 for _verb in _VERBS:

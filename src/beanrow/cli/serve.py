@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from beanrow.cli.cluster import needs_extra
+
 __all__ = ["serve"]
 
 
@@ -32,9 +34,5 @@ def _serve_store(flags: list[str]) -> int:
     try:
         from beanrow.cluster.__main__ import main
     except ModuleNotFoundError as missing:
-        if missing.name != "hiredis":
-            raise
-        raise click.UsageError(
-            "--store needs the extra 'cluster': pip install 'beanrow[cluster]'"
-        ) from None
+        raise needs_extra(missing) from None
     return main(flags, prog="beanrow serve")

@@ -13,8 +13,10 @@ import click
 from beanrow.cli.options import connected, shared_options
 from beanrow.cli.output import on_terminal, write, write_json
 from beanrow.client.address import Address
+from beanrow.errors import ForbiddenError, NotOfferedError
 
 if TYPE_CHECKING:
+    from beanrow.client.sync import Client
     from beanrow.top.watched import Watched
 
 __all__ = ["top"]
@@ -54,7 +56,7 @@ def top(
     """Watch a server: its tubes with rates and trends, and its workers with what they hold.
 
     What workers hold, and how long jobs wait, is known of servers of beanrow only. --json prints
-    what --once does, as a document.
+    what --once does as a document, with workers and what they hold.
     """
     from beanrow.observe.snapshot import Tubes
 
@@ -91,9 +93,9 @@ def _print(server: Address, tubes: Any, interval: float, *, as_json: bool) -> No
         watched.add(take_snapshot(client, tubes))
         time.sleep(interval)
         watched.add(take_snapshot(client, tubes))
-    if as_json:
-        write_json(_document(watched))
-        return
+        if as_json:
+            write_json({**_document(watched), **_holders(client)})
+            return
     from beanrow.top.summary import summary_lines
     from beanrow.top.table import head_line, tube_line
 
@@ -102,6 +104,18 @@ def _print(server: Address, tubes: Any, interval: float, *, as_json: bool) -> No
     lines += [head_line(_WIDTH, "ready", falling=True)]
     lines += [tube_line(row, _WIDTH, at_cursor=False, plain=_is_plain()) for row in rows]
     write("".join(f"{line.rstrip()}\n" for line in lines).encode())
+
+
+def _holders(client: Client) -> dict[str, Any]:
+    """Tell who holds what and who is connected, None where the server does not tell us."""
+    try:
+        leases, clients = client.list_leases(), client.list_clients()
+    except (NotOfferedError, ForbiddenError):
+        return {"leases": None, "clients": None}
+    return {
+        "leases": [one._asdict() for one in leases],
+        "clients": [one._asdict() for one in clients],
+    }
 
 
 def _document(watched: Watched) -> dict[str, Any]:

@@ -74,9 +74,9 @@ class Backend:
         self.store = store
         self.max_job_size = max_job_size
         self.draining = False
-        self.figures = Figures()
-        self.references = References()
-        self.members = Membership(store, self._write_facts, self._hear_of_gateways)
+        self.figures: Figures = Figures()
+        self.references: References = References()
+        self.members: Membership = Membership(store, self._write_facts, self._hear_of_gateways)
         self._name = name
         self._host = host
         self._told = told

@@ -62,8 +62,12 @@ class Figures:
 
     def __init__(self) -> None:
         self.requests: dict[type, int] = dict.fromkeys(requests.Request.__args__, 0)
-        self.jobs = self.total_connections = 0
-        self.connections = self.producers = self.workers = self.waiting = 0
+        self.jobs: int = 0
+        self.total_connections: int = 0
+        self.connections: int = 0
+        self.producers: int = 0
+        self.workers: int = 0
+        self.waiting: int = 0
 
     def counts(self) -> dict[str, int]:
         """Give what only grows, and outlives the gateway."""

@@ -51,7 +51,7 @@ class Gateway:
         self._links: dict[Link, asyncio.Task[None]] = {}
         self._stopping = asyncio.Event()
         self._facts = host_facts(secrets.token_hex(8))
-        self.backend = Backend(
+        self.backend: Backend = Backend(
             store,
             name=f"{os.uname().nodename}:{os.getpid()}",
             max_job_size=max_job_size,

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from hiredis import Reader, ReplyError, pack_command
 
@@ -20,7 +20,6 @@ from beanrow.cluster.store import OutcomeUnknown
 
 __all__ = ["Call", "Lane", "Word", "pack"]
 
-_ASKING = b"*1\r\n$6\r\nASKING\r\n"
 _WAIT_MILLISECONDS = 2000
 
 Word: TypeAlias = bytes | str | int
@@ -35,10 +34,10 @@ class Call:
     """A command on its way. ``partition`` is -1 for one that is meant for this very node.
 
     ``repeatable`` tells that twice does no harm, ``until`` how long it may look for a node once
-    it has lost its way, ``asking`` that a slot that moves is asked of.
+    it has lost its way.
     """
 
-    __slots__ = ("asking", "durable", "future", "packed", "partition", "repeatable", "until")
+    __slots__ = ("durable", "future", "packed", "partition", "repeatable", "until")
 
     def __init__(
         self,
@@ -49,13 +48,12 @@ class Call:
         durable: bool = False,
         repeatable: bool = False,
     ) -> None:
-        self.packed = packed
-        self.future = future
-        self.partition = partition
-        self.durable = durable
-        self.repeatable = repeatable
-        self.until = 0.0
-        self.asking = False
+        self.packed: bytes = packed
+        self.future: asyncio.Future[Any] = future
+        self.partition: int = partition
+        self.durable: bool = durable
+        self.repeatable: bool = repeatable
+        self.until: float = 0.0
 
     def fail(self, error: Exception) -> None:
         """End with an error, unless whoever asked has gone."""
@@ -85,18 +83,17 @@ class Lane(asyncio.Protocol):
         )
         self._loop = asyncio.get_running_loop()
         self._reader = Reader(notEnoughData=Ellipsis)
-        self._transport: asyncio.Transport | None = None
+        self._transport: asyncio.WriteTransport | None = None
         self._unsent: list[Call] = []
-        self._unanswered: deque[Call | None] = deque()  # None: the reply to a WAIT or an ASKING
+        self._unanswered: deque[Call | None] = deque()  # None: the reply to a WAIT
         self._kept: list[tuple[Call, Any]] = []  # answered, but not yet known to replicas
         self._flushing = False
         self._heard = 0.0  # when the last reply came, or the first call went out after a rest
-        self.is_open = False
+        self.is_open: bool = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's is none by its class
         self.is_open = True
 
     def send(self, call: Call) -> None:
@@ -115,10 +112,6 @@ class Lane(asyncio.Protocol):
         if not self._unanswered:
             self._heard = self._loop.time()
         for call in calls:
-            if call.asking:
-                call.asking = False
-                data.append(_ASKING)
-                self._unanswered.append(None)
             data.append(call.packed)
             self._unanswered.append(call)
         if self._replicas:
@@ -134,8 +127,7 @@ class Lane(asyncio.Protocol):
         while (reply := reader.gets()) is not Ellipsis:
             call = unanswered.popleft()
             if call is None:
-                if self._replicas and reply != b"OK":  # which an ASKING is told
-                    self._give_out(reply if reply.__class__ is int else 0)
+                self._give_out(reply if reply.__class__ is int else 0)
             elif reply.__class__ is ReplyError:
                 self._refused(call, reply)
             elif self._replicas:

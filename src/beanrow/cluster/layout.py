@@ -48,7 +48,7 @@ class Layout:
     def __init__(self, partitions: int, id_units: int) -> None:
         self.partitions = partitions
         self.id_units = id_units
-        self.words = f"1 partitions={partitions} id-units={id_units}"
+        self.words: str = f"1 partitions={partitions} id-units={id_units}"
         width = _SLOTS // partitions
         tags = {0: _FIRST_TAG}
         number = 0
@@ -56,8 +56,8 @@ class Layout:
             tag = b"%d" % number
             tags.setdefault(slot_of(tag) // width, tag)
             number += 1
-        self.bases = [b"br{%b}:" % tags[partition] for partition in range(partitions)]
-        self.slots = [slot_of(tags[partition]) for partition in range(partitions)]
+        self.bases: list[bytes] = [b"br{%b}:" % tags[partition] for partition in range(partitions)]
+        self.slots: list[int] = [slot_of(tags[partition]) for partition in range(partitions)]
 
     def of_tube(self, tube: str) -> int:
         """Tell the partition of a tube."""

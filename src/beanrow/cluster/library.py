@@ -23,9 +23,9 @@ class Library:
         text = files("beanrow.cluster").joinpath("library.lua").read_text(encoding="utf-8")
         text = text.replace("@PARTITIONS@", str(layout.partitions))
         text = text.replace("@ID_UNITS@", str(layout.id_units))
-        self.version = sha256(text.encode()).hexdigest()[:8]
-        self.name = f"beanrow_{self.version}"
-        self.text = text.replace("_VERSION", f"_{self.version}").replace(
+        self.version: str = sha256(text.encode()).hexdigest()[:8]
+        self.name: str = f"beanrow_{self.version}"
+        self.text: str = text.replace("_VERSION", f"_{self.version}").replace(
             "VERSION_", f"bean{self.version}_"
         )
 

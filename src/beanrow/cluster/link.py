@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, cast
 
 from beanrow.cluster.backend import Backend
 from beanrow.cluster.store import OutcomeUnknown, OutOfRoom, Unavailable
@@ -68,8 +68,7 @@ class Link(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin a session."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its class
         self._session = self._backend.open()
         self._begun(self, self._loop.create_task(self._serve()))
 

@@ -45,8 +45,8 @@ class Membership:
         self._heard = 0.0
         self._unheard = False
         self._reaping: set[asyncio.Task[None]] = set()
-        self.number = 0
-        self.draining = False
+        self.number: int = 0
+        self.draining: bool = False
 
     async def be_sure(self) -> None:
         """Wait until nobody can have given this gateway up; Unavailable if that takes too long.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from hiredis import Reader, ReplyError
 
@@ -49,7 +49,7 @@ class Node:
         self._fast: Lane | None = None
         self._durable: list[Lane] = []
         self._ear: _Ear | None = None
-        self.is_ready = False
+        self.is_ready: bool = False
 
     async def connect(self) -> None:
         """Open the lanes and see to the functions; Unavailable tells why it cannot be done."""
@@ -190,12 +190,11 @@ class _Ear(asyncio.Protocol):
         self._message = message
         self._lost = lost
         self._reader = Reader()
-        self._transport: asyncio.Transport | None = None
+        self._transport: asyncio.WriteTransport | None = None
         self._channels: set[bytes] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's is none by its class
 
     def send(self, commands: list[bytes]) -> None:
         """Send commands."""

@@ -46,7 +46,7 @@ class RedisStore:
     def __init__(self, address: StoreAddress, layout: Layout = LAYOUT) -> None:
         self.address = address
         self.layout = layout
-        self.shards = Shards(address, layout, self._hear)
+        self.shards: Shards = Shards(address, layout, self._hear)
         self._call = self.shards.call
         self._wake: Callable[[str], object] = str  # does nothing, until somebody listens
 

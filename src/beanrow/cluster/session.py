@@ -51,17 +51,18 @@ class Session:
     )
 
     def __init__(self, owner: bytes) -> None:
-        self.owner = owner
-        self.used = DEFAULT_TUBE
-        self.watched = [DEFAULT_TUBE]
+        self.owner: bytes = owner
+        self.used: str = DEFAULT_TUBE
+        self.watched: list[str] = [DEFAULT_TUBE]
         self.held: dict[int, float] = {}  # in the order of their reservation
         self.doubtful: set[int] = set()
         self.words: frozenset[str] = frozenset()
-        self.is_producer = self.is_worker = False
+        self.is_producer: bool = False
+        self.is_worker: bool = False
         self.waiter: Waiter | None = None
         self.listing: Listing | None = None
-        self.half_closed = False
-        self.gone = False
+        self.half_closed: bool = False
+        self.gone: bool = False
 
     def warning_at(self, now: float) -> float | None:
         """Tell when the first lease has no more than a second left; None without leases."""

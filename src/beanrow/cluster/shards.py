@@ -31,9 +31,13 @@ _PAUSE = 0.1
 """Seconds between two looks at where the partitions are, while some have no node."""
 _WATCH_SECONDS = 0.5
 _LATER = frozenset(
-    {"TRYAGAIN", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "READONLY", "NOREPLICAS", "BUSY"}
+    {"ASK", "TRYAGAIN", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "READONLY", "NOREPLICAS", "BUSY"}
 )
-"""What an engine says that will do it soon, or knows that another one will."""
+"""What an engine says that will do it soon, or knows that another one will.
+
+It says ASK while a slot moves key by key. We do not: a function that ran here or there would find
+half of its keys. Since what a call names is no key, it is told so from the first key to the last.
+"""
 
 
 class Shards:
@@ -44,7 +48,7 @@ class Shards:
     ) -> None:
         self.address = address
         self.layout = layout
-        self.library = Library(layout)
+        self.library: Library = Library(layout)
         self._loop = asyncio.get_running_loop()
         self._handlers = Handlers(self._refused, self._lost, message)
         self._nodes: dict[Place, Node] = {}
@@ -83,6 +87,10 @@ class Shards:
     def masters(self) -> list[Node]:
         """Give the nodes that have partitions now."""
         return list(dict.fromkeys(node for node in self._where if node is not None))
+
+    def partitions_of(self, node: Node) -> list[int]:
+        """Give the partitions that a node has."""
+        return [partition for partition, one in enumerate(self._where) if one is node]
 
     def listen(self, channel: bytes) -> None:
         """Hear what is said on this channel of each partition from now on."""
@@ -132,11 +140,10 @@ class Shards:
     def _refused(self, call: Call, error: ReplyError) -> None:
         """Decide what becomes of a call that an engine answers with an error."""
         words = str(error).split()
-        if words[0] in ("MOVED", "ASK"):
+        if words[0] == "MOVED":
             host, _, port = words[2].rpartition(":")
             before = self._where[call.partition]
-            place = Place(host or (before.place.host if before else ""), int(port))
-            self._redirect(call, place, asks=words[0] == "ASK")
+            self._redirect(call, Place(host or (before.place.host if before else ""), int(port)))
         elif words[0] in _LATER:
             self._strand(call)
         elif "Function not found" in str(error):
@@ -149,16 +156,13 @@ class Shards:
         else:
             call.fail(StoreError(f"the engine says {error}"))
 
-    def _redirect(self, call: Call, place: Place, *, asks: bool) -> None:
+    def _redirect(self, call: Call, place: Place) -> None:
         node = self._nodes.get(place)
         if node is None or not node.is_ready:
             self._strand(call)
             return
-        if asks:
-            call.asking = True
-        else:
-            self._where[call.partition] = node
-            self._repair()
+        self._where[call.partition] = node
+        self._repair()
         node.send(call)
 
     def _lost(self, node: Node, unsent: list[Call], unanswered: list[Call]) -> None:

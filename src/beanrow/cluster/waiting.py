@@ -31,9 +31,9 @@ class Waiter:
     __slots__ = ("again", "answer", "asking", "future", "session")
 
     def __init__(self, session: Session, future: asyncio.Future[bytes]) -> None:
-        self.session = session
-        self.future = future
-        self.asking = False
+        self.session: Session = session
+        self.future: asyncio.Future[bytes] = future
+        self.asking: bool = False
         self.again: set[str] = set()  # tubes of which it was told while it asked
         self.answer: bytes | None = None
 

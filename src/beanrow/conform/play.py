@@ -36,7 +36,8 @@ class Outcome(NamedTuple):
     """How a case went. ``result``: "agrees", "listed" or "differs".
 
     ``difference`` is the name of the known one. ``transcript`` is what was said and heard up to
-    the step that decided; ``expected`` and ``heard`` tell that one.
+    the step that decided; ``expected`` and ``heard`` tell that one. ``tries`` is how often it
+    was played.
     """
 
     case: Case
@@ -45,6 +46,7 @@ class Outcome(NamedTuple):
     expected: str = ""
     heard: str = ""
     transcript: tuple[str, ...] = ()
+    tries: int = 1
 
 
 class _End(Exception):

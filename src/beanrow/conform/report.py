@@ -23,6 +23,9 @@ def told(report: Report, known: dict[str, Difference]) -> str:
     differing = [one for one in report.outcomes if one.result == "differs"]
     if differing:
         lines += ["Differs:", *(line for one in differing for line in _differing(one)), ""]
+    late = [one.case for one in report.outcomes if one.tries > 1 and one.result != "differs"]
+    if late:
+        lines += ["Only at the second try:", *(f"  {one.number} {one.title}" for one in late), ""]
     lines.append(
         f"{len(report.outcomes)} cases in {report.seconds:.1f} s: {report.count('agrees')} agree, "
         f"{len(listed)} differ as known, {len(differing)} differ"
@@ -64,6 +67,7 @@ def _case_document(outcome: Outcome) -> dict[str, Any]:
         "title": case.title,
         "source": case.source,
         "result": outcome.result,
+        "tries": outcome.tries,
     }
     if outcome.result != "agrees":
         told["expected"], told["heard"] = outcome.expected, outcome.heard

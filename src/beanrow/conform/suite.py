@@ -1,14 +1,14 @@
 """All cases against one server: first those that want it for themselves, then the others at once.
 
-Law: a case of time that differs is played once more by itself. On a busy machine an answer may
-come late; one that is wrong comes wrong again.
+Law: a case that differs is played once more by itself, when all others are over. On a busy machine
+an answer may come late; one that is wrong comes wrong again. Which cases needed it is told.
 """
 
 from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -61,6 +61,11 @@ def play_all(place: Place, cases: Sequence[Case]) -> Report:
     def one(case: Case) -> Outcome:
         return play(case, place, token, size, _PATIENCE)
 
+    def sure(first: Outcome) -> Outcome:
+        if first.result != "differs":
+            return first
+        return play(first.case, place, f"{token}-again", size, _PATIENCE)._replace(tries=2)
+
     def many(chosen: list[Case], at_once: int) -> list[Outcome]:
         with ThreadPoolExecutor(at_once) as pool:
             return list(pool.map(one, chosen))
@@ -70,16 +75,13 @@ def play_all(place: Place, cases: Sequence[Case]) -> Report:
     try:
         outcomes = [one(case) for case in cases if case.alone]
         outcomes += many([case for case in together if not case.takes_time], _AT_ONCE)
-        outcomes += [_once_more(first, one) for first in many(timed, len(timed) or 1)]
+        outcomes += many(timed, len(timed) or 1)
+        outcomes = [sure(outcome) for outcome in outcomes]
     except OSError as error:
         raise NoServerError(f"{place} is gone in the middle of the cases: {error}") from error
     outcomes.sort(key=lambda outcome: outcome.case.number)
     version = stats.get("version", "unknown").strip('"')
     return Report(str(place), version, tuple(outcomes), time.monotonic() - began)
-
-
-def _once_more(first: Outcome, play_one: Callable[[Case], Outcome]) -> Outcome:
-    return play_one(first.case) if first.result == "differs" else first
 
 
 def _ask_stats(place: Place) -> dict[str, str]:

@@ -87,7 +87,10 @@ class Engine(Queue):
         self.started = now
         self.max_job_size = max_job_size
         self.draining = False
-        self.capabilities = CAPABILITIES - {SESSION, RESUME}  # until somebody draws tokens
+        self.capabilities: frozenset[str] = CAPABILITIES - {
+            SESSION,
+            RESUME,
+        }  # until somebody draws tokens
         self.slow_commands: deque[SlowCommand] = deque(maxlen=_MOST_SLOW)
         self._host = host
         self._next_id = 1
@@ -328,9 +331,7 @@ class Engine(Queue):
         if job.state is not RESERVED:
             self._take_out_of_turn(job, DELETED)
         elif job.holder is session:
-            ran, tube = now - job.since, job.tube
-            tube.runs[ran.bit_length()] += 1  # Tube.count_run without its call
-            tube.ran += ran
+            job.tube.count_run(now - job.since)
             self._let_go(job)
         else:
             return replies.NOT_FOUND

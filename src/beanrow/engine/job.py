@@ -26,7 +26,11 @@ class _Rarities:
     __slots__ = ("buries", "delay", "kicks", "releases", "timeouts")
 
     def __init__(self) -> None:
-        self.delay = self.timeouts = self.releases = self.buries = self.kicks = 0
+        self.delay: int = 0
+        self.timeouts: int = 0
+        self.releases: int = 0
+        self.buries: int = 0
+        self.kicks: int = 0
 
 
 _NONE = _Rarities()
@@ -83,11 +87,11 @@ class Job:
     )
 
     since: int
-    delay = _Rare()
-    timeouts = _Rare()
-    releases = _Rare()
-    buries = _Rare()
-    kicks = _Rare()
+    delay: _Rare = _Rare()
+    timeouts: _Rare = _Rare()
+    releases: _Rare = _Rare()
+    buries: _Rare = _Rare()
+    kicks: _Rare = _Rare()
 
     def __init__(
         self, id: int, tube: Tube, priority: int, delay: int, ttr: int, body: bytes, created: int
@@ -103,7 +107,7 @@ class Job:
         self.file: int = 0
         self.reserves: int = 0
         self.holder: Session | None = None
-        self.rarities = _NONE
+        self.rarities: _Rarities = _NONE
         if delay:
             self.delay = delay
 

@@ -36,7 +36,7 @@ class Queue:
 
     def __init__(self) -> None:
         self.outbox: list[Session] = []
-        self.jobs = Jobs()
+        self.jobs: Jobs = Jobs()
         self.tubes: dict[str, Tube] = {}
         self.tube_order: list[Tube] = []
         self.sessions: dict[int, Session] = {}
@@ -44,7 +44,7 @@ class Queue:
         self._timers = Timers()
         self.keys: Keys = Keys(self._timers)
         self._key_of_job = self.keys.of_job
-        self.tokens = Tokens()
+        self.tokens: Tokens = Tokens()
         self._burials = 0
         self._default = self._tube("default")
 
@@ -144,9 +144,7 @@ class Queue:
     def _take(self, tube: Tube, now: int) -> Job:
         """Take the next job of a tube for who will hold it, and count how long it was ready."""
         job = tube.ready.pop()
-        waited = now - job.since
-        tube.waits[waited.bit_length()] += 1
-        tube.waited += waited
+        tube.count_wait(now - job.since)
         if job.priority < URGENT_PRIORITY:
             tube.urgent -= 1
             self.counters.urgent -= 1

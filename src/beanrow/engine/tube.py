@@ -72,11 +72,15 @@ def _is_delayed(entry: tuple[int, int, int, Job]) -> bool:
     return job.state is DELAYED and job.reserves == entry[2]
 
 
+_NO_TIMES: list[int] = []
+"""Shared by all tubes without, and never written to: saves 1,200 bytes a tube."""
+
+
 class Tube:
     """One tube. ``pause`` in seconds, ``paused_until`` and ``alarm`` in nanoseconds.
 
-    ``waits`` and ``runs`` are counts of times by their bits (``protocol.times``), ``waited`` and
-    ``ran`` their sums in nanoseconds.
+    ``waits`` and ``runs`` are counts of times by their bits (``protocol.times``), empty until there
+    is one to count; ``waited`` and ``ran`` are their sums in nanoseconds.
     """
 
     __slots__ = (
@@ -122,8 +126,8 @@ class Tube:
         self.cmd_pause_tube: int = 0
         self.pause: int = 0
         self.paused_until: int = 0
-        self.waits: list[int] = [0] * COUNTED_BITS
-        self.runs: list[int] = [0] * COUNTED_BITS
+        self.waits: list[int] = _NO_TIMES
+        self.runs: list[int] = _NO_TIMES
         self.waited: int = 0
         self.ran: int = 0
         self.alarm: int = NEVER
@@ -132,9 +136,22 @@ class Tube:
         """Give all jobs that nobody has reserved."""
         return [*self.ready.jobs(), *self.delayed.jobs(), *self.buried.values()]
 
+    def count_wait(self, nanoseconds: int) -> None:
+        """Count how long a job that is handed out had been ready."""
+        try:
+            self.waits[nanoseconds.bit_length()] += 1
+        except IndexError:
+            self.waits = [0] * COUNTED_BITS
+            self.waits[nanoseconds.bit_length()] += 1
+        self.waited += nanoseconds
+
     def count_run(self, nanoseconds: int) -> None:
         """Count a reservation that its holder has ended."""
-        self.runs[nanoseconds.bit_length()] += 1
+        try:
+            self.runs[nanoseconds.bit_length()] += 1
+        except IndexError:
+            self.runs = [0] * COUNTED_BITS
+            self.runs[nanoseconds.bit_length()] += 1
         self.ran += nanoseconds
 
     def count(self, state: str) -> int:

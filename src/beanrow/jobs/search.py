@@ -42,6 +42,7 @@ __all__ = [
     "chosen_tubes",
     "find",
     "jobs_by_id",
+    "listed",
     "lists_jobs",
     "next_jobs",
     "no_job",
@@ -151,11 +152,11 @@ def find(
     if not lists_jobs(client):
         yield from _find_by_ids(client, wanted, tubes, bodies=bodies, tell=tell)
         return
-    listed = (one for one in _listed(client, wanted, tubes, tell) if wanted.takes(one))
+    there = (one for one in listed(client, wanted, tubes, tell) if wanted.takes(one))
     if not bodies and wanted.match is None:
-        yield from map(Found, listed)
+        yield from map(Found, there)
         return
-    while some := list(islice(listed, _BODIES_AT_ONCE)):
+    while some := list(islice(there, _BODIES_AT_ONCE)):
         yield from _with_bodies(client, some, wanted)
 
 
@@ -164,8 +165,8 @@ def lists_jobs(client: Client) -> bool:
     return LIST_JOBS in client.capabilities()
 
 
-def _listed(
-    client: Client, wanted: Selection, tubes: list[TubeStats], tell: Tell | None
+def listed(
+    client: Client, wanted: Selection, tubes: list[TubeStats], tell: Tell | None = None
 ) -> Iterator[JobStats]:
     """List the jobs of these tubes in the states that are meant, by their ids, each once."""
     parts = [
@@ -325,8 +326,8 @@ def windows(
         for one in next_jobs(client, part.tube, part.state, most):
             yield [one]
         return
-    listed = islice(_list_of(client, part.tube, part.state, None, MAX_LISTED), most)
-    while some := list(islice(listed, min(at_once, _BODIES_AT_ONCE) if bodies else at_once)):
+    there = islice(_list_of(client, part.tube, part.state, None, MAX_LISTED), most)
+    while some := list(islice(there, min(at_once, _BODIES_AT_ONCE) if bodies else at_once)):
         if window := _as_they_are(client, [one.id for one in some], part.state, bodies=bodies):
             yield window
 

@@ -167,7 +167,7 @@ class ExporterServer(ThreadingTCPServer):
     def __init__(self, host: str, port: int, exporter: Exporter) -> None:
         self.exporter = exporter
         if ":" in host:
-            self.address_family = AF_INET6
+            self.address_family: int = AF_INET6
         super().__init__((host, port), _Handler)
 
 

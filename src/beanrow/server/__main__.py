@@ -43,7 +43,11 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = _Parser(prog=prog, description="Serve a beanstalk queue.")
+    parser = _Parser(
+        prog=prog,
+        description="Serve a beanstalk queue.",
+        epilog="A server for tests, with a clock to be moved: beanrow serve --test -h.",
+    )
     parser.add_argument(
         "-l",
         metavar="ADDR",

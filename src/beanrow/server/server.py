@@ -181,7 +181,9 @@ class Server:
 
     def watch_slow_commands(self, threshold: int) -> None:
         """Note commands that take so many nanoseconds; before ``protect``, which is to know."""
-        self._loop.execute = SlowLog(self.engine, self.log, threshold).execute
+        slow = SlowLog(self.engine, self.log, threshold)
+        self._loop.execute = slow.execute
+        self._loop.on_commit = slow.note_commit
 
     def protect(self, rights: Path, audit: Path | None) -> Rights:
         """Let everybody do only what the file allows; gives what it says.

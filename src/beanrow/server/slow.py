@@ -1,7 +1,7 @@
 """Commands that take long: measured where somebody asked for it, told to the log and to list-slow.
 
-What is measured is carrying a command out: neither the wait of a ``reserve``, nor the journal's
-sync that a turn's commands share.
+What is measured is carrying a command out, not the wait of a ``reserve``; and what the journal takes
+to write and sync what a turn's commands have changed, as ``journal`` of no connection.
 
 Law: no body and no token is ever in it.
 """
@@ -43,25 +43,30 @@ class SlowLog:
         reply = self._execute(session, request, now)
         took = self._clock() - begin
         if took >= self._threshold:
-            self._note(session, request, took)
+            self._note(took, session.number, session.peer, session.name, _line(request))
         return reply
 
-    def _note(self, session: Session, request: requests.Request, took: int) -> None:
+    def note_commit(self, took: int) -> None:
+        """Hear how long the journal took for a turn."""
+        if took >= self._threshold:
+            self._note(took, 0, "", "", "journal")
+
+    def _note(self, took: int, connection: int, peer: str, client: str, command: str) -> None:
         self._noted += 1
         slow = SlowCommand(
             number=self._noted,
             at=round(time.time(), 3),
             took=round(took / _MILLISECOND, 3),
-            connection=session.number,
-            peer=session.peer,
-            client=session.name,
-            command=_line(request),
+            connection=connection,
+            peer=peer,
+            client=client,
+            command=command,
         )
         self._engine.slow_commands.append(slow)
         who = f"{slow.peer} ({slow.client})" if slow.client else slow.peer
         self._log.tell(
             "slow-command",
-            f"{slow.took:.0f} ms for {slow.command!r} of {who}",
+            f"{slow.took:.0f} ms for {slow.command!r}{f' of {who}' if who else ''}",
             level="warning",
             took_us=took // 1000,
             address=slow.peer,

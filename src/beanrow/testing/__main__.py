@@ -23,6 +23,8 @@ from beanrow.testing.loop import TestLoop
 
 __all__ = ["main"]
 
+_STDIN = 0
+
 
 def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
@@ -67,7 +69,7 @@ def _listen(prog: str, at: Place) -> socket.socket:
         sys.exit(f"{prog}: cannot listen on {at}: {problem}")
 
 
-def _end_with_others(loop: TestLoop, until_eof: bool) -> None:
+def _end_with_others(loop: TestLoop, until_eof: bool, prog: str) -> None:
     """Have the loop end at SIGTERM and SIGINT, and with standard input if that is wanted."""
 
     def end(_number: int, _frame: FrameType | None) -> None:
@@ -76,13 +78,15 @@ def _end_with_others(loop: TestLoop, until_eof: bool) -> None:
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
     if until_eof:
-        stdin = sys.stdin.fileno()
 
         def read(_events: int) -> None:
-            if not os.read(stdin, 4096):
+            if not os.read(_STDIN, 4096):
                 loop.end()
 
-        loop.watch(stdin, read)
+        try:
+            loop.watch(_STDIN, read)
+        except OSError:
+            sys.exit(f"{prog}: --until-eof: standard input is neither a pipe nor a terminal")
 
 
 def main(arguments: list[str] | None = None, prog: str = "python -m beanrow.testing") -> int:
@@ -98,7 +102,7 @@ def main(arguments: list[str] | None = None, prog: str = "python -m beanrow.test
     loop = TestLoop(options.max_job_size, Log())
     loop.listen(queue)
     loop.listen(control, Http(loop, Control(loop).answer).admit)
-    _end_with_others(loop, options.until_eof)
+    _end_with_others(loop, options.until_eof, prog)
     sys.stdout.write(f"queue {where(queue)} control {where(control)}\n")
     sys.stdout.flush()
     loop.run()

@@ -36,6 +36,8 @@ T = TypeVar("T")
 _PATIENCE = 30.0
 """Seconds that a call waits for a turn of the loop: only a fault of ours takes so long."""
 _LONGEST_WAIT = 3600.0
+_MOST_PUT_OFF = 100
+"""Turns that a call waits while clients have more to say: one that never pauses must not stop it."""
 
 
 class TestLoop(Loop):
@@ -55,6 +57,7 @@ class TestLoop(Loop):
         super().__init__(self.queue, self.virtual.now, log=log)
         self._thread = 0
         self._ended = False
+        self._put_off = 0  # so many turns by now
         self._calls: deque[Callable[[], None]] = deque()
         self._awaited: list[tuple[Callable[[], bool], Future[None]]] = []
         self._real_alarms: list[tuple[float, int, Callable[[], None]]] = []
@@ -175,11 +178,21 @@ class TestLoop(Loop):
             patience = min(patience, max(0.0, self._real_alarms[0][0] - time.monotonic()))
         return patience
 
+    def _puts_calls_off(self) -> bool:
+        """Tell whether clients have said more that comes first: over a new connection, or much."""
+        self._put_off += 1
+        if self._put_off <= _MOST_PUT_OFF and (self.unfinished or self.poller.wait(0)):
+            return True
+        self._put_off = 0
+        return False
+
     def _turn(self) -> None:
         super()._turn()
         now = time.monotonic()
         while self._real_alarms and self._real_alarms[0][0] <= now:
             self._guarded(heappop(self._real_alarms)[2], -1)
+        if self._calls and self._puts_calls_off():
+            return
         while self._calls:
             self._calls.popleft()()
         while self.engine.outbox:

@@ -20,13 +20,14 @@ from textual.binding import Binding, BindingType
 from textual.widgets import Input, Static
 
 from beanrow.client.address import Address
-from beanrow.client.aio import AsyncClient
+from beanrow.client.sync import Client
 from beanrow.errors import BadValueError, BeanstalkError, NotFoundError
-from beanrow.observe.snapshot import Tubes, take_snapshot_async
+from beanrow.observe.snapshot import Snapshot, Tubes, take_snapshot
 from beanrow.protocol import commands
 from beanrow.protocol.capabilities import LIST_CLIENTS, LIST_LEASES
+from beanrow.top.asking import Asking, using
 from beanrow.top.lines import Lines
-from beanrow.top.peek import PeekScreen, using
+from beanrow.top.peek import PeekScreen
 from beanrow.top.summary import summary_lines
 from beanrow.top.table import COLUMNS, head_line, lease_lines, tube_line
 from beanrow.top.watched import TubeRow, Watched
@@ -35,7 +36,6 @@ __all__ = ["TopApp"]
 
 _KEYS = " q:quit /:filter <>:sort r:turn w:workers Enter:peek p:pause x:kick Space:hold"
 _WORKER_KEYS = " q:quit t:tubes Space:hold"
-_TIMEOUT = 5.0
 _NOTICE_SECONDS = 5.0
 _SORTS = ("tube", *(one.title for one in COLUMNS))
 _KEY_OF = {one.title: one.key for one in COLUMNS}
@@ -81,7 +81,7 @@ class TopApp(App[None]):
         self._tubes = tubes
         self._interval = interval
         self._plain = plain
-        self._client = AsyncClient(server.url, timeout=_TIMEOUT)
+        self._asking = Asking(server.url)
         # Held here, not looked up: a look may end when the screen is gone already.
         self._lines = Lines()
         self._prompt = Input(id="prompt")
@@ -117,22 +117,24 @@ class TopApp(App[None]):
         self._lines.focus()
         self.run_worker(self._look_on(), exclusive=True)
 
-    async def on_unmount(self) -> None:
-        """Close the connections."""
-        await self._client.close()
+    def on_unmount(self) -> None:
+        """Close the connection."""
+        self._asking.close()
 
     # -- looking ------------------------------------------------------------------
 
     async def _look_on(self) -> None:
         while True:
+            begin = time.monotonic()
             if not self._held:
                 await self.look()
-            await asyncio.sleep(self._interval)
+            took = time.monotonic() - begin
+            await asyncio.sleep(max(self._interval - took, took))  # half of the time at most
 
     async def look(self) -> None:
         """Look at the server once, and show it."""
         try:
-            self._watched.add(await take_snapshot_async(self._client, self._tubes))
+            self._watched.add(await self._asking(self._take))
             if self._view == "workers":
                 self._lease_lines = await self._look_at_workers()
             self._error = ""
@@ -140,14 +142,17 @@ class TopApp(App[None]):
             self._error = f"no answer: {error}"
         self.show()
 
+    def _take(self, client: Client) -> Snapshot:
+        return take_snapshot(client, self._tubes)
+
     async def _look_at_workers(self) -> list[str]:
         """Tell who works, or why that is not known."""
         assert self._watched.snapshot is not None
         if not {LIST_CLIENTS, LIST_LEASES} <= self._watched.snapshot.words:
             return ["", " This server does not tell who holds a job; 'beanrow serve' does."]
         try:
-            clients = await self._client.list_clients()
-            leases = await self._client.list_leases()
+            clients = await self._asking(Client.list_clients)
+            leases = await self._asking(Client.list_leases)
         except BeanstalkError as error:
             return ["", f" {error}"]
         return lease_lines(clients, leases, self.size.width, plain=self._plain)
@@ -240,7 +245,7 @@ class TopApp(App[None]):
     def action_peek(self) -> None:
         """Show the next job of the tube at the cursor."""
         if (row := self._row()) is not None:
-            self.push_screen(PeekScreen(self._client, row.name))
+            self.push_screen(PeekScreen(self._asking, row.name))
 
     def action_pause(self) -> None:
         """Ask for how long to pause the tube at the cursor."""
@@ -250,7 +255,7 @@ class TopApp(App[None]):
 
         async def pause(text: str) -> None:
             seconds = _number(text)
-            await self._client.pause_tube(name, seconds)
+            await self._asking(lambda client: client.pause_tube(name, seconds))
             self._notify(f"{name}: {f'paused for {seconds} s' if seconds else 'resumed'}")
 
         self._ask(f"pause {name} for seconds (0 resumes): ", usual, pause)
@@ -268,7 +273,7 @@ class TopApp(App[None]):
             return
 
         async def kick(text: str) -> None:
-            kicked = await using(self._client, name, commands.kick(_number(text)))
+            kicked = await self._asking(using(name, commands.kick(_number(text))))
             self._notify(f"{name}: {kicked} kicked")
 
         self._ask(f"kick how many {what} jobs of {name}: ", str(usual), kick)

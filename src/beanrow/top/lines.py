@@ -30,7 +30,7 @@ class Lines(Widget, can_focus=True):
 
     def __init__(self) -> None:
         super().__init__()
-        self.cursor = 0
+        self.cursor: int = 0
         self._top = 0
         self._count = 0
         self._write: Write = lambda _index, _width, _at_cursor: ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -12,15 +12,12 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from beanrow.client.aio import AsyncClient
 from beanrow.errors import BeanstalkError
 from beanrow.protocol import commands
-from beanrow.protocol.commands import Command
 from beanrow.protocol.values import Job
+from beanrow.top.asking import Asking, using
 
-__all__ = ["PeekScreen", "readable", "using"]
-
-T = TypeVar("T")
+__all__ = ["PeekScreen", "readable"]
 
 _STATES = ("ready", "delayed", "buried")
 _FIGURES = (
@@ -45,15 +42,6 @@ def readable(body: bytes) -> str:
     return told if len(body) <= _MOST else f"{told}\n... {len(body)} bytes in all"
 
 
-async def using(client: AsyncClient, tube: str, command: Command[T]) -> T:
-    """Say a command while a tube is used, and leave it: a view must not keep a tube alive."""
-    async with client.pipeline() as pipe:
-        pipe.add(commands.use(tube))
-        told = pipe.add(command)
-        pipe.add(commands.use("default"))
-    return told.result()
-
-
 class PeekScreen(ModalScreen[None]):
     """Shows the next job of a tube; it is not reserved, and stays where it is."""
 
@@ -69,9 +57,9 @@ class PeekScreen(ModalScreen[None]):
     PeekScreen #keys { height: 1; text-style: reverse; }
     """
 
-    def __init__(self, client: AsyncClient, tube: str) -> None:
+    def __init__(self, ask: Asking, tube: str) -> None:
         super().__init__()
-        self._client = client
+        self._ask = ask
         self._tube = tube
 
     def compose(self) -> ComposeResult:
@@ -94,7 +82,10 @@ class PeekScreen(ModalScreen[None]):
     async def _find(self, state: str) -> bool:
         try:
             job = await self._next(state)
-            stats = None if job is None else await self._client.stats_job(job.id)
+            stats = None
+            if job is not None:
+                job_id = job.id
+                stats = await self._ask(lambda client: client.stats_job(job_id))
         except BeanstalkError as error:
             self._show(f"{self._tube}: {error}", "")
             return True
@@ -113,7 +104,7 @@ class PeekScreen(ModalScreen[None]):
             "delayed": commands.peek_delayed,
             "buried": commands.peek_buried,
         }[state]
-        return await using(self._client, self._tube, peek())
+        return await self._ask(using(self._tube, peek()))
 
     def _show(self, about: str, body: str) -> None:
         self.query_one("#about", Static).update(Text(about))

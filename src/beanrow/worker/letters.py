@@ -105,5 +105,5 @@ def read_letter(body: bytes) -> Letter:
         error = told["error"]
         shown = f"{error['type']}: {error['text']}"
         return Letter(told["tube"], told["priority"], told["ttr"], inner, shown)
-    except (ValueError, KeyError, TypeError, AttributeError) as problem:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
         raise BadValueError(f"this body is no dead letter: {problem!r}") from None

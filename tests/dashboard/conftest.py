@@ -1,0 +1,27 @@
+"""A dashboard on each kind of server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+
+import pytest
+
+from beanrow import Client
+from tests.dashboard.desk import Dash
+from tests.servers import Server
+
+collect_ignore = [] if find_spec("playwright") else ["test_browser.py"]
+"""Its driver comes with ``make test-long`` alone, and all tests there are long."""
+
+
+@pytest.fixture(scope="session")
+def dash(server: Server) -> Iterator[Dash]:
+    with Dash(server.address) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[Client]:
+    with Client(server.address) as connected:
+        yield connected
