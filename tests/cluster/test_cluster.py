@@ -17,7 +17,7 @@ import pytest
 
 from beanrow import Client
 from beanrow.cluster.layout import LAYOUT
-from tests.cluster.ledger import TUBES, Ledger, drain
+from tests.cluster.ledger import TUBES, Ledger, left_over
 from tests.engines import Cluster, Engine
 from tests.need import need
 from tests.servers import GatewayServer
@@ -184,7 +184,7 @@ def judge(made: Stage, record: Callable[[str, object], None]) -> None:
     assert ledger.reused == []
     assert ledger.undone == []
     assert silence < 20
-    assert asyncio.run(drain(made.gateways[0])) == 0
+    assert asyncio.run(left_over(made.gateways[0])) == 0
     for gateway in made.gateways:
         assert "internal error" not in gateway.told()
 
