@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from beanrow.cli.options import checked
+from beanrow.cli.options import TUBE, checked
 from beanrow.cli.output import write, write_json, write_table
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ _STORE = click.argument("store", metavar="STORE", type=STORE)
 Examples:
   beanrow cluster status redis://localhost:6379
   beanrow cluster status 'redis-cluster://a:6379,b:6379?ack=1' --json
-  beanrow cluster drain redis://localhost:6379 on"""
+  beanrow cluster drain redis://localhost:6379 on
+  beanrow cluster spread redis://localhost:6379 clicks 8"""
 )
 def cluster() -> None:
     """Look at the store of gateways ('serve --store'), and drain all of them."""
@@ -110,3 +111,17 @@ def drain(store: StoreAddress, state: str) -> None:
     from beanrow.cluster.status import drain as drain_all
 
     drain_all(store, state == "on")
+
+
+@cluster.command()
+@_STORE
+@click.argument("tube", type=TUBE)
+@click.argument("count", type=click.Choice([str(2**power) for power in range(9)]))
+def spread(store: StoreAddress, tube: str, count: str) -> None:
+    """Spread a busy tube over so many partitions; its jobs then leave in order in each alone.
+
+    1 takes that back, when no job is left elsewhere.
+    """
+    from beanrow.cluster.status import spread as spread_tube
+
+    spread_tube(store, tube, int(count))

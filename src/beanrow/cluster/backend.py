@@ -11,6 +11,7 @@ Laws:
 from __future__ import annotations
 
 import asyncio
+import itertools
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
@@ -20,7 +21,8 @@ from beanrow.cluster.figures import Facts, Figures, referenced, server_stats, tu
 from beanrow.cluster.layout import Given, job_stats
 from beanrow.cluster.membership import Event, Membership
 from beanrow.cluster.session import DEFAULT_TUBE, Listing, References, Session
-from beanrow.cluster.store import Head, Nothing, OutcomeUnknown, Store
+from beanrow.cluster.spread import Spread
+from beanrow.cluster.store import Head, Nothing, OutcomeUnknown, Store, TubeFigures
 from beanrow.cluster.waiting import Board, Waiter
 from beanrow.engine.counters import HostFacts
 from beanrow.errors import StoreError
@@ -48,6 +50,8 @@ _FRESH_SECONDS = 1.0
 _RETRY_SECONDS = 1.0
 _LONGEST_SECONDS = 3600.0
 """Of an alarm: a ttr may be 136 years."""
+_LAST = 2**32
+"""Behind every priority: a partition whose last job was taken is asked when no other has one."""
 _CAPABILITIES = frozenset(
     {JOBS_WITH_TUBE, LIST_JOBS, MORE_STATS, PUT_IN_TUBE, PUT_UNIQUE, TRUNCATE}
 )
@@ -84,8 +88,10 @@ class Backend:
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._spread = Spread(store.layout)
         self._board = Board(self._attempt, self._pass_on, self._spawn)
         self._serial = 0
+        self._epoch = 0  # of what is known of spread tubes
         self._alarms: dict[int, asyncio.TimerHandle] = {}
         self._unused: set[str] = set()  # tubes of which something may be left in the store
         self._others: tuple[list[Facts], dict[str, int]] = ([], {})
@@ -135,7 +141,7 @@ class Backend:
         """Join the other gateways. ``dismiss`` closes all clients: their leases are gone."""
         self._dismiss = dismiss
         await self.members.join()
-        self.store.listen(self.members.number, self._board.wake)
+        self.store.listen(self.members.number, self._hear)
         self._spawn(self.members.run())
         self._spawn(self._look_after_lost_words())
 
@@ -228,7 +234,17 @@ class Backend:
         self._told(event, number)
         if event == "given-up":
             self._dismiss()
-            self.store.listen(self.members.number, self._board.wake)
+            self._spread.doubt()  # nobody waits anywhere under the new number
+            self.store.listen(self.members.number, self._hear)
+        elif event == "spread":
+            self._spread.set(self.members.spread)
+            self._epoch += 1
+
+    def _hear(self, partition: int, tube: str) -> None:
+        """Hear that a job is ready."""
+        if tube in self._spread:
+            self._spread.hear(tube, partition)
+        self._board.wake(tube)
 
     # -- putting ------------------------------------------------------------------
 
@@ -236,11 +252,12 @@ class Backend:
         self._make_producer(session)
         if self.is_draining:
             return replies.DRAINING * len(puts)
-        ids = await self.store.put(tube, puts)
+        partition = self._spread.for_put(tube)
+        ids = await self.store.put(partition, tube, puts)
         self.figures.jobs += len(ids)
         for put in puts:
             if put.delay:
-                self._expect(self.store.layout.of_tube(tube), put.delay * 1000)
+                self._expect(partition, put.delay * 1000)
         return b"".join(map(replies.inserted, ids))
 
     def _put_too_big(self, session: Session, request: requests.PutTooBig) -> bytes:
@@ -261,15 +278,16 @@ class Backend:
     async def _put_unique(self, session: Session, request: requests.PutUnique) -> bytes:
         self._make_producer(session)
         tube = session.used
+        partition = self.store.layout.of_tube(tube)  # one for all keys, also of a spread tube
         if self.is_draining:
-            known = await self.store.find_unique(tube, request.key)
+            known = await self.store.find_unique(partition, tube, request.key)
             return replies.DRAINING if known is None else replies.exists(known)
-        job_id, is_new = await self.store.put_unique(tube, request)
+        job_id, is_new = await self.store.put_unique(partition, tube, request)
         if not is_new:
             return replies.exists(job_id)
         self.figures.jobs += 1
         if request.delay:
-            self._expect(self.store.layout.of_tube(tube), request.delay * 1000)
+            self._expect(partition, request.delay * 1000)
         return replies.inserted(job_id)
 
     # -- reserving ----------------------------------------------------------------
@@ -327,8 +345,11 @@ class Backend:
             await self.members.be_sure()
         gateway = self.members.number if waits else None
         places = session.places
-        if places is None:
+        if places is None or session.epoch != self._epoch:
             places = session.places = self._places_of(session.watched)
+            session.epoch = self._epoch
+        if len(session.watched) == 1 and session.watched[0] in self._spread and waits:
+            return await self._attempt_spread(session, session.watched[0], self.members.number)
         if len(places) == 1:
             ((partition, tubes),) = places.items()
             return await self._attempt_at(session, partition, tubes, gateway)
@@ -336,16 +357,35 @@ class Backend:
             heads = await self._heads(places, gateway)
             if not heads:
                 return None
-            partition = self.store.layout.of_tube(min(heads).tube)
+            partition = self.store.layout.of_job(min(heads).id)
             reply = await self._attempt_at(session, partition, places[partition], None)
             if reply is not None:
                 return reply  # else somebody was faster, so it is for us to look anew
+
+    async def _attempt_spread(self, session: Session, tube: str, gateway: int) -> bytes | None:
+        """Ask the partitions of a spread tube, the one first whose job is thought to be the best."""
+        while (partition := self._spread.best(tube)) is not None:
+            words = self._spread.words
+            try:
+                found = await self.store.reserve_spread(partition, session.owner, tube, gateway)
+            except OutcomeUnknown:
+                session.doubtful.add(partition)
+                raise
+            if isinstance(found, Nothing):
+                self._expect(partition, found.patience)
+                self._spread.learn_nothing(tube, partition, words)
+                continue
+            job, next_priority = found
+            self._spread.learn(tube, partition, _LAST if next_priority is None else next_priority)
+            return self._hold(session, job)
+        return None
 
     def _places_of(self, tubes: Iterable[str]) -> dict[int, list[str]]:
         """Give tubes by partition."""
         places: dict[int, list[str]] = {}
         for tube in tubes:
-            places.setdefault(self.store.layout.of_tube(tube), []).append(tube)
+            for partition in self._spread.places(tube):
+                places.setdefault(partition, []).append(tube)
         return places
 
     async def _heads(self, places: dict[int, list[str]], gateway: int | None) -> list[Head]:
@@ -395,7 +435,8 @@ class Backend:
     # -- words of ready jobs ------------------------------------------------------
 
     def _pass_on(self, tube: str) -> None:
-        self._spawn(self._try(self.store.pass_on(tube)))
+        for partition in self._spread.places(tube):
+            self._spawn(self._try(self.store.pass_on(partition, tube)))
 
     async def _try(self, asked: Awaitable[object]) -> None:
         """Do what is made good by the look after lost words, if the store is not there."""
@@ -431,6 +472,7 @@ class Backend:
         while True:
             await asyncio.sleep(_POLL_SECONDS)
             try:
+                self._spread.doubt()
                 places = self._places_of(self._board.by_tube)
                 for head in await self._heads(places, self.members.number):
                     self._board.wake(head.tube)
@@ -516,7 +558,8 @@ class Backend:
         """Forget what is left of a tube that nobody referred to, before somebody does again."""
         if tube in self._unused:
             if tube not in referenced(await self._everybody()):
-                await self.store.prune(tube)
+                for partition in self._spread.places(tube):
+                    await self.store.prune(partition, tube)
             self._unused.discard(tube)
 
     # -- looking ------------------------------------------------------------------
@@ -525,7 +568,13 @@ class Backend:
         return _found(await self.store.peek(request.id), session)
 
     async def _peek_first(self, session: Session, kind: str) -> bytes:
-        return _found(await self.store.peek_first(session.used, kind), session)
+        """Look at the first job, of a spread tube at that of the first partition that has one."""
+        tube = session.used
+        for partition in self._spread.places(tube):
+            job = await self.store.peek_first(partition, tube, kind)
+            if job is not None:
+                return _found(job, session)
+        return replies.NOT_FOUND
 
     async def _peek_ready(self, session: Session, request: requests.PeekReady) -> bytes:
         return await self._peek_first(session, "r")
@@ -540,12 +589,25 @@ class Backend:
 
     async def _kick(self, session: Session, request: requests.Kick) -> bytes:
         """Kick in shares: the engine does nothing else during one."""
-        kicked, kind = await self.store.kick(session.used, request.bound, "")
-        total = kicked
-        while kicked and total < request.bound:
-            kicked, kind = await self.store.kick(session.used, request.bound - total, kind)
-            total += kicked
+        tube, bound = session.used, request.bound
+        places = self._spread.places(tube)
+        if len(places) == 1:
+            return replies.kicked(await self._kick_at(places[0], tube, bound, ""))
+        for kind in ("b", "d"):
+            total = 0
+            for partition in places:
+                total += await self._kick_at(partition, tube, bound - total, kind)
+            if total:
+                break
         return replies.kicked(total)
+
+    async def _kick_at(self, partition: int, tube: str, bound: int, kind: str) -> int:
+        kicked, kind = await self.store.kick(partition, tube, bound, kind)
+        total = kicked
+        while kicked and total < bound:
+            kicked, kind = await self.store.kick(partition, tube, bound - total, kind)
+            total += kicked
+        return total
 
     async def _kick_job(self, session: Session, request: requests.KickJob) -> bytes:
         return replies.KICKED if await self.store.kick_job(request.id) else replies.NOT_FOUND
@@ -553,10 +615,13 @@ class Backend:
     async def _pause_tube(self, session: Session, request: requests.PauseTube) -> bytes:
         tube, seconds = request
         known = self.references.to(tube) or tube in referenced(await self._everybody())
-        if not await self.store.pause(tube, seconds, known):
-            return replies.NOT_FOUND
-        if seconds:
-            self._expect(self.store.layout.of_tube(tube), seconds * 1000)
+        places = self._spread.places(tube)
+        known = known or (len(places) > 1 and await self._exists(tube))
+        for partition in places:
+            if not await self.store.pause(partition, tube, seconds, known):
+                return replies.NOT_FOUND
+            if seconds:
+                self._expect(partition, seconds * 1000)
         return replies.PAUSED
 
     async def _truncate(self, session: Session, request: requests.Truncate) -> bytes:
@@ -564,8 +629,9 @@ class Backend:
         if not await self._exists(tube):
             return replies.NOT_FOUND
         total = 0
-        while deleted := await self.store.truncate(tube):
-            total += deleted
+        for partition in self._spread.places(tube):
+            while deleted := await self.store.truncate(partition, tube):
+                total += deleted
         if not self.references.to(tube):
             self._unused.add(tube)
         return replies.truncated(total)
@@ -608,14 +674,23 @@ class Backend:
         return replies.ok(stats.write())
 
     async def _stats_tube(self, session: Session, request: requests.StatsTube) -> bytes:
-        figures = await self.store.stats_tube(request.tube)
+        figures = await self._count(request.tube)
         everybody = await self._everybody()
         if not figures.jobs and request.tube not in referenced(everybody):
             return replies.NOT_FOUND
         return replies.ok(tube_stats(request.tube, figures, everybody).write())
 
+    async def _count(self, tube: str) -> TubeFigures:
+        """Count a tube, a spread one over all its partitions; a pause is the same in each."""
+        places = self._spread.places(tube)
+        counts = [await self.store.stats_tube(partition, tube) for partition in places]
+        if len(counts) == 1:
+            return counts[0]
+        *sums, _, _, _ = (sum(column) for column in zip(*counts, strict=True))
+        return TubeFigures(*sums, *(max(column) for column in list(zip(*counts, strict=True))[-3:]))
+
     async def _exists(self, tube: str) -> bool:
-        if self.references.to(tube) or (await self.store.stats_tube(tube)).jobs:
+        if self.references.to(tube) or (await self._count(tube)).jobs:
             return True
         return tube in referenced(await self._everybody())
 
@@ -644,17 +719,23 @@ class Backend:
             return replies.NOT_FOUND
         listing = session.listing
         if not after or listing is None or listing[:2] != (tube, state):
-            listing = Listing(tube, state, await self.store.ids(tube, state))
+            places = self._spread.places(tube)
+            ids = [await self.store.ids(partition, tube, state) for partition in places]
+            listing = Listing(tube, state, sorted(itertools.chain(*ids)))
         session.listing = listing
         first = bisect_right(listing.ids, after)
         looked_at = listing.ids[first : first + limit]
         listed = []
-        if looked_at:
-            jobs, now = await self.store.look_at(looked_at)
-            for job_id, found in zip(looked_at, jobs, strict=True):
+        for partition, some in itertools.groupby(
+            sorted(looked_at, key=self.store.layout.of_job), self.store.layout.of_job
+        ):
+            of_partition = list(some)
+            jobs, now = await self.store.look_at(partition, of_partition)
+            for job_id, found in zip(of_partition, jobs, strict=True):
                 if found is not None and (found[0].tube, found[0].state) == (tube, state):
                     stats = job_stats(job_id, found[0], now)
                     listed.append(ListedJob(**stats.__dict__, bytes=found[1]))
+        listed.sort(key=lambda job: job.id)
         if first + limit < len(listing.ids):
             return replies.ok(write_page(listed, looked_at[-1]))
         session.listing = None

@@ -34,6 +34,7 @@ _TOLD: dict[Event, tuple[Level, str]] = {
     "given-up": ("error", "the others gave this gateway ({number}) up: all clients are closed"),
     "reaped": ("info", "gateway {number} is gone: what it held is ready again"),
     "unheard": ("warning", "the store does not hear that this gateway lives"),
+    "spread": ("info", "tubes are spread otherwise from now on"),
     "heard": ("info", "the store hears this gateway again"),
 }
 

@@ -63,6 +63,11 @@ class Layout:
         """Tell the partition of a tube."""
         return crc32(tube.encode()) % self.partitions
 
+    def spread(self, tube: str, count: int) -> list[int]:
+        """Tell the partitions of a tube that is spread over so many, its own first."""
+        step = self.partitions // count
+        return [(self.of_tube(tube) + place * step) % self.partitions for place in range(count)]
+
     def of_job(self, job_id: int) -> int:
         """Tell the partition of a job."""
         return job_id % self.partitions

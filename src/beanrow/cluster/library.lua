@@ -291,6 +291,15 @@ local function reserve(keys, args)
   return {best_id, raw}
 end
 
+-- reserve_spread OWNER GATEWAY TUBE: as reserve, and the priority of the next job or -1 behind a job.
+local function reserve_spread(keys, args)
+  local reply = reserve(keys, args)
+  if #reply == 2 then
+    reply[3] = head(keys[1], args[3]) or -1
+  end
+  return reply
+end
+
 -- heads GATEWAY TUBE...: {patience, priority, id, ...} of the first job of each tube, -1 and '' for
 -- one that has none; the gateway, if it is named, waits for those.
 local function heads(keys, args)
@@ -543,7 +552,7 @@ end
 
 -- list ID...: now, and of each job its header and names, '' if it is gone, and the size of all of it.
 local function list(keys, args)
-  local base, found = keys[1], {milliseconds()}
+  local base, found = keys[1], {(milliseconds())}
   for _, id in ipairs(args) do
     local job = base .. 'j:' .. id
     found[#found + 1] = redis.call('GETRANGE', job, 0, SIZE + MOST_NAMES - 1)
@@ -624,7 +633,7 @@ end
 -- The gateways, on the keys of the first partition:
 --   gw:beat  when each was heard of last      gw:facts  what each tells of itself
 --   gw:dead  those that are to be reaped, and when somebody began to
---   gw:sum   counts of those that are gone    gw:n gw:last gw:drain
+--   gw:sum   counts of those that are gone    gw:n gw:last gw:drain gw:spread
 
 local GATEWAY_LIFE = 3000
 local SILENCE = 2000 -- of all gateways: then it is the engine that was not there
@@ -641,8 +650,8 @@ local function join(keys, args)
   return gateway
 end
 
--- beat GATEWAY FACTS: {whether all drain, gateways to be reaped by the caller...}; nothing if the
--- caller itself has been given up.
+-- beat GATEWAY FACTS: {whether all drain, {gateways to be reaped by the caller}, {tube, over how many
+-- partitions it is spread, ...}}; nothing if the caller itself has been given up.
 local function beat(keys, args)
   local base, gateway, now = keys[1], args[1], milliseconds()
   local beats, dead = base .. 'gw:beat', base .. 'gw:dead'
@@ -662,15 +671,16 @@ local function beat(keys, args)
       redis.call('HSET', dead, all[at], 0)
     end
   end
-  local told = {tonumber(redis.call('GET', base .. 'gw:drain') or 0)}
+  local to_reap = {}
   local begun = redis.call('HGETALL', dead)
   for at = 1, #begun, 2 do
     if now - begun[at + 1] > REAP_TIME then
       redis.call('HSET', dead, begun[at], now)
-      told[#told + 1] = tonumber(begun[at])
+      to_reap[#to_reap + 1] = tonumber(begun[at])
     end
   end
-  return told
+  return {tonumber(redis.call('GET', base .. 'gw:drain') or 0), to_reap,
+    redis.call('HGETALL', base .. 'gw:spread')}
 end
 
 -- leave GATEWAY: nothing is left of it but what it counted.
@@ -706,6 +716,16 @@ local function drain(keys, args)
   return 1
 end
 
+-- spread TUBE COUNT: over how many partitions a tube is spread from now on.
+local function spread(keys, args)
+  if args[2] == '1' then
+    redis.call('HDEL', keys[1] .. 'gw:spread', args[1])
+  else
+    redis.call('HSET', keys[1] .. 'gw:spread', args[1], args[2])
+  end
+  return 1
+end
+
 -- layout WORDS: those that the queue was begun with.
 local function layout(keys, args)
   redis.call('SETNX', keys[1] .. 'layout', args[1])
@@ -716,6 +736,8 @@ redis.register_function('VERSION_put', put)
 redis.register_function('VERSION_put_unique', put_unique)
 redis.register_function{function_name = 'VERSION_find_unique', callback = find_unique, flags = {'allow-oom'}}
 redis.register_function{function_name = 'VERSION_reserve', callback = reserve, flags = {'allow-oom'}}
+redis.register_function{function_name = 'VERSION_reserve_spread', callback = reserve_spread, flags = {'allow-oom'}}
+redis.register_function{function_name = 'VERSION_spread', callback = spread, flags = {'allow-oom'}}
 redis.register_function{function_name = 'VERSION_heads', callback = heads, flags = {'allow-oom'}}
 redis.register_function{function_name = 'VERSION_pass_on', callback = pass_on, flags = {'allow-oom'}}
 redis.register_function{function_name = 'VERSION_tick', callback = tick_all, flags = {'allow-oom'}}

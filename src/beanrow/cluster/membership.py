@@ -26,13 +26,13 @@ _AGAIN_SECONDS = 0.05
 _REAPED_AT_ONCE = 32
 """Partitions that are seen to at the same time."""
 
-Event = Literal["draining", "serving", "given-up", "reaped", "unheard", "heard"]
+Event = Literal["draining", "serving", "given-up", "reaped", "unheard", "heard", "spread"]
 
 
 class Membership:
     """Tells the store that this gateway lives. ``number`` once it has joined.
 
-    ``facts`` are what it tells of itself, ``told`` hears of what happens, with a gateway's number.
+    ``spread`` is over how many partitions which tubes are. ``facts`` are what it tells of itself, ``told`` hears of what happens, with a gateway's number.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class Membership:
         self._reaping: set[asyncio.Task[None]] = set()
         self.number: int = 0
         self.draining: bool = False
+        self.spread: dict[str, int] = {}
 
     @property
     def is_sure(self) -> bool:
@@ -95,6 +96,9 @@ class Membership:
         if answer.draining != self.draining:
             self.draining = answer.draining
             self._told("draining" if answer.draining else "serving", self.number)
+        if answer.spread != self.spread:
+            self.spread = answer.spread
+            self._told("spread", self.number)
         for number in answer.to_reap:
             self._begin_to_reap(number)
 

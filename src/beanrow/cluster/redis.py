@@ -48,7 +48,8 @@ class RedisStore:
         self.layout = layout
         self.shards: Shards = Shards(address, layout, self._hear)
         self._call = self.shards.call
-        self._wake: Callable[[str], object] = str  # does nothing, until somebody listens
+        self._wake: Callable[[int, str], None] | None = None
+        self._partition_of = {base: place for place, base in enumerate(layout.bases)}
 
     async def open(self) -> None:
         """Connect, and see that the store has the layout; StoreError tells what is wrong."""
@@ -67,26 +68,24 @@ class RedisStore:
 
     # -- jobs ---------------------------------------------------------------------
 
-    async def put(self, tube: str, jobs: Sequence[Put]) -> list[int]:
+    async def put(self, partition: int, tube: str, jobs: Sequence[Put]) -> list[int]:
         """Add jobs to a tube, all or none; their ids in order."""
-        partition = self.layout.of_tube(tube)
         arguments: list[Word] = [partition, tube]
         for priority, delay, ttr, body in jobs:
             arguments += (priority, delay, ttr or 1, body)
         ids = await self._call(partition, "put", arguments, durable=True)
         return [_number(one) for one in ids]
 
-    async def put_unique(self, tube: str, job: PutUnique) -> tuple[int, bool]:
+    async def put_unique(self, partition: int, tube: str, job: PutUnique) -> tuple[int, bool]:
         """Add a job unless its key is taken; the id of that key's job, and whether it is new."""
-        partition = self.layout.of_tube(tube)
         key, lifetime, priority, delay, ttr, body = job
         arguments: list[Word] = [partition, tube, key, lifetime, priority, delay, ttr or 1, body]
         job_id, is_new = await self._call(partition, "put_unique", arguments, durable=True)
         return _number(job_id), bool(is_new)
 
-    async def find_unique(self, tube: str, key: str) -> int | None:
+    async def find_unique(self, partition: int, tube: str, key: str) -> int | None:
         """Give the id of the job that was put under a key that is taken."""
-        job_id = await self._of_tube(tube, "find_unique", [key], repeatable=True)
+        job_id = await self._of_tube(partition, tube, "find_unique", [key], repeatable=True)
         return None if job_id is None else _number(job_id)
 
     async def reserve(
@@ -98,6 +97,16 @@ class RedisStore:
         if len(reply) == 1:
             return Nothing(_patience(reply[0]))
         return read_given(*reply)
+
+    async def reserve_spread(
+        self, partition: int, owner: bytes, tube: str, gateway: int | None
+    ) -> tuple[Given, int | None] | Nothing:
+        """Reserve as ``reserve`` does; also the priority of the job that comes next there."""
+        waiting = "" if gateway is None else gateway
+        reply = await self._call(partition, "reserve_spread", [owner, waiting, tube])
+        if len(reply) == 1:
+            return Nothing(_patience(reply[0]))
+        return read_given(*reply[:2]), None if reply[2] < 0 else reply[2]
 
     async def heads(
         self, partition: int, tubes: Sequence[str], gateway: int | None
@@ -139,18 +148,18 @@ class RedisStore:
         """Make ready again what of these the owner holds, as if it had never had them."""
         await self._call(partition, "let_go", [owner, *map(_id, jobs)], repeatable=True)
 
-    async def kick(self, tube: str, bound: int, kind: str) -> tuple[int, str]:
+    async def kick(self, partition: int, tube: str, bound: int, kind: str) -> tuple[int, str]:
         """Kick a share of the jobs of one kind; "" finds out which. How many, and which kind."""
-        count, kicked = await self._of_tube(tube, "kick", [bound, kind], durable=True)
+        count, kicked = await self._of_tube(partition, tube, "kick", [bound, kind], durable=True)
         return count, kicked.decode()
 
     async def kick_job(self, job_id: int) -> bool:
         """Kick a buried or delayed job."""
         return bool(await self._of_job(job_id, "kick_job", durable=True))
 
-    async def truncate(self, tube: str) -> int:
+    async def truncate(self, partition: int, tube: str) -> int:
         """Delete a share of the jobs that nobody holds; 0 when there is none left."""
-        count: int = await self._of_tube(tube, "truncate", [], durable=True)
+        count: int = await self._of_tube(partition, tube, "truncate", [], durable=True)
         return count
 
     # -- looking ------------------------------------------------------------------
@@ -162,9 +171,8 @@ class RedisStore:
         raw = await self.shards.send(partition, get, repeatable=True)
         return None if raw is None else read_given(_id(job_id), raw)
 
-    async def peek_first(self, tube: str, kind: str) -> Given | None:
+    async def peek_first(self, partition: int, tube: str, kind: str) -> Given | None:
         """Give the first job of a kind: "r", "d" or "b"."""
-        partition = self.layout.of_tube(tube)
         found = await self._call(partition, "peek", [kind, tube], repeatable=True)
         return None if found is None else read_given(*found)
 
@@ -173,9 +181,8 @@ class RedisStore:
         found = await self._of_job(job_id, "stats_job", repeatable=True)
         return None if found is None else (read_record(found[0]), found[1])
 
-    async def ids(self, tube: str, state: str) -> list[int]:
+    async def ids(self, partition: int, tube: str, state: str) -> list[int]:
         """Give the ids of the jobs in a state, sorted; of reserved ones also those of other tubes."""
-        partition = self.layout.of_tube(tube)
         kind = "" if state == "reserved" else state[0]
         found: set[int] = set()  # what moves meanwhile may be told of twice
         place, more = 0, 1
@@ -186,18 +193,19 @@ class RedisStore:
             place += _MOST_LISTED
         return sorted(found)
 
-    async def look_at(self, jobs: Sequence[int]) -> tuple[list[tuple[Record, int] | None], int]:
-        """Give jobs of one partition, None for what is gone, with their size, and the engine's time."""
-        partition = self.layout.of_job(jobs[0])
+    async def look_at(
+        self, partition: int, jobs: Sequence[int]
+    ) -> tuple[list[tuple[Record, int] | None], int]:
+        """Give jobs of a partition, None for what is gone, with their size, and the engine's time."""
         now, *found = await self._call(partition, "list", list(map(_id, jobs)), repeatable=True)
         return [
             (read_record(raw), size - head_size(raw)) if raw else None
             for raw, size in _pairs(found)
         ], now
 
-    async def stats_tube(self, tube: str) -> TubeFigures:
+    async def stats_tube(self, partition: int, tube: str) -> TubeFigures:
         """Count a tube."""
-        return TubeFigures(*await self._of_tube(tube, "stats_tube", [], repeatable=True))
+        return TubeFigures(*await self._of_tube(partition, tube, "stats_tube", [], repeatable=True))
 
     async def overviews(self) -> list[Overview]:
         """Count all tubes of each partition."""
@@ -209,28 +217,30 @@ class RedisStore:
         found = await asyncio.gather(*asked)
         return [_read_overview(reply) for reply in found]
 
-    async def pause(self, tube: str, seconds: int, referenced: bool) -> bool:
+    async def pause(self, partition: int, tube: str, seconds: int, referenced: bool) -> bool:
         """Pause a tube; False if it has no jobs and nobody refers to it."""
         arguments = [seconds, int(referenced)]
-        return bool(await self._of_tube(tube, "pause", arguments, durable=True))
+        return bool(await self._of_tube(partition, tube, "pause", arguments, durable=True))
 
-    async def prune(self, tube: str) -> None:
+    async def prune(self, partition: int, tube: str) -> None:
         """Forget a tube to which nobody refers, if it has no jobs."""
-        await self._of_tube(tube, "prune", [], repeatable=True)
+        await self._of_tube(partition, tube, "prune", [], repeatable=True)
 
     # -- who waits, and gateways --------------------------------------------------
 
-    def listen(self, gateway: int, wake: Callable[[str], None]) -> None:
-        """Call ``wake`` with the tube whenever a job is ready there for this gateway."""
+    def listen(self, gateway: int, wake: Callable[[int, str], None]) -> None:
+        """Call ``wake`` with partition and tube whenever a job is ready there for this gateway."""
         self._wake = wake
         self.shards.listen(b"g:%d" % gateway)
 
-    def _hear(self, _channel: bytes, tube: bytes) -> None:
-        self._wake(tube.decode())
+    def _hear(self, channel: bytes, tube: bytes) -> None:
+        base = channel[: channel.index(b":") + 1]
+        if self._wake is not None:
+            self._wake(self._partition_of[base], tube.decode())
 
-    async def pass_on(self, tube: str) -> None:
+    async def pass_on(self, partition: int, tube: str) -> None:
         """Wake another gateway if a job is ready: this one has nobody who waits."""
-        await self._of_tube(tube, "pass_on", [], repeatable=True)
+        await self._of_tube(partition, tube, "pass_on", [], repeatable=True)
 
     async def tick(self, partition: int) -> int | None:
         """Let pass what is due; the patience of the partition."""
@@ -244,7 +254,12 @@ class RedisStore:
     async def beat(self, gateway: int, facts: bytes) -> Beat | None:
         """Tell that a gateway lives; None if it has been given up."""
         reply = await self._call(0, "beat", [gateway, facts], repeatable=True)
-        return None if reply is None else Beat(bool(reply[0]), reply[1:])
+        if reply is None:
+            return None
+        draining, to_reap, spread = reply
+        return Beat(
+            bool(draining), to_reap, {tube.decode(): int(count) for tube, count in _pairs(spread)}
+        )
 
     async def reap(self, partition: int, prefix: bytes) -> None:
         """Make ready again all that owners that begin so hold in a partition."""
@@ -272,10 +287,15 @@ class RedisStore:
         """Have all gateways refuse puts, or take them again."""
         await self._call(0, "drain", [int(on)], durable=True, repeatable=True)
 
+    async def spread(self, tube: str, count: int) -> None:
+        """Have all gateways spread a tube over so many partitions; 1 keeps it in its own."""
+        await self._call(0, "spread", [tube, count], durable=True, repeatable=True)
+
     # -- calls --------------------------------------------------------------------
 
     def _of_tube(
         self,
+        partition: int,
         tube: str,
         name: str,
         arguments: Sequence[Word],
@@ -283,7 +303,6 @@ class RedisStore:
         durable: bool = False,
         repeatable: bool = False,
     ) -> Any:
-        partition = self.layout.of_tube(tube)
         return self._call(
             partition, name, [tube, *arguments], durable=durable, repeatable=repeatable
         )

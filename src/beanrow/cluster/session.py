@@ -35,6 +35,7 @@ class Session:
 
     __slots__ = (
         "doubtful",
+        "epoch",
         "gone",
         "half_closed",
         "held",
@@ -53,6 +54,7 @@ class Session:
         self.owner: bytes = owner
         self.used: str = DEFAULT_TUBE
         self.watched: list[str] = [DEFAULT_TUBE]
+        self.epoch: int = 0
         self.places: dict[int, list[str]] | None = None  # the watched tubes by partition
         self.held: dict[int, float] = {}  # in the order of their reservation
         self.doubtful: set[int] = set()

@@ -11,8 +11,9 @@ from beanrow.cluster.figures import Facts
 from beanrow.cluster.node import Node
 from beanrow.cluster.redis import RedisStore
 from beanrow.cluster.safety import Finding, find_dangers
+from beanrow.errors import BadValueError
 
-__all__ = ["GatewayStatus", "NodeStatus", "Status", "drain", "look"]
+__all__ = ["GatewayStatus", "NodeStatus", "Status", "drain", "look", "spread"]
 
 T = TypeVar("T")
 
@@ -71,6 +72,25 @@ def look(address: StoreAddress) -> Status:
 def drain(address: StoreAddress, on: bool) -> None:
     """Have all gateways of a store refuse puts, or take them again; StoreError as ``look``."""
     return _with_store(address, lambda store: store.drain(on))
+
+
+def spread(address: StoreAddress, tube: str, count: int) -> None:
+    """Have all gateways of a store spread a tube over so many partitions; StoreError as ``look``.
+
+    BadValueError if that would leave jobs where nobody looks.
+    """
+    _with_store(address, lambda store: _spread(store, tube, count))
+
+
+async def _spread(store: RedisStore, tube: str, count: int) -> None:
+    kept = store.layout.spread(tube, count)
+    for partition in range(store.layout.partitions):
+        if partition not in kept and (await store.stats_tube(partition, tube)).jobs:
+            raise BadValueError(
+                f"tube {tube} has jobs where none would be looked for when it is spread over {count}: "
+                "let them be done first"
+            )
+    await store.spread(tube, count)
 
 
 async def _look(store: RedisStore) -> Status:

@@ -84,10 +84,14 @@ class Overview(NamedTuple):
 
 
 class Beat(NamedTuple):
-    """An answer to a heartbeat: whether all drain, and which dead gateways are the caller's."""
+    """An answer to a heartbeat: whether all drain, and which dead gateways are the caller's.
+
+    ``spread`` is over how many partitions which tubes are.
+    """
 
     draining: bool
     to_reap: list[int]
+    spread: dict[str, int]
 
 
 class Gateway(NamedTuple):
@@ -105,19 +109,24 @@ class Store(Protocol):
 
     # -- jobs ---------------------------------------------------------------------
 
-    def put(self, tube: str, jobs: Sequence[Put]) -> Awaitable[list[int]]:
+    def put(self, partition: int, tube: str, jobs: Sequence[Put]) -> Awaitable[list[int]]:
         """Add jobs to a tube, all or none; their ids in order."""
 
-    def put_unique(self, tube: str, job: PutUnique) -> Awaitable[tuple[int, bool]]:
+    def put_unique(self, partition: int, tube: str, job: PutUnique) -> Awaitable[tuple[int, bool]]:
         """Add a job unless its key is taken; the id of that key's job, and whether it is new."""
 
-    def find_unique(self, tube: str, key: str) -> Awaitable[int | None]:
+    def find_unique(self, partition: int, tube: str, key: str) -> Awaitable[int | None]:
         """Give the id of the job that was put under a key that is taken."""
 
     def reserve(
         self, partition: int, owner: bytes, tubes: Sequence[str], gateway: int | None
     ) -> Awaitable[Given | Nothing]:
         """Reserve the best job of tubes of one partition; if there is none the gateway waits."""
+
+    def reserve_spread(
+        self, partition: int, owner: bytes, tube: str, gateway: int | None
+    ) -> Awaitable[tuple[Given, int | None] | Nothing]:
+        """Reserve as ``reserve`` does; also the priority of the job that comes next there."""
 
     def heads(
         self, partition: int, tubes: Sequence[str], gateway: int | None
@@ -142,13 +151,13 @@ class Store(Protocol):
     def let_go(self, partition: int, owner: bytes, jobs: Sequence[int]) -> Awaitable[None]:
         """Make ready again what of these the owner holds, as if it had never had them."""
 
-    def kick(self, tube: str, bound: int, kind: str) -> Awaitable[tuple[int, str]]:
+    def kick(self, partition: int, tube: str, bound: int, kind: str) -> Awaitable[tuple[int, str]]:
         """Kick a share of the jobs of one kind; "" finds out which. How many, and which kind."""
 
     def kick_job(self, job_id: int) -> Awaitable[bool]:
         """Kick a buried or delayed job."""
 
-    def truncate(self, tube: str) -> Awaitable[int]:
+    def truncate(self, partition: int, tube: str) -> Awaitable[int]:
         """Delete a share of the jobs that nobody holds; 0 when there is none left."""
 
     # -- looking ------------------------------------------------------------------
@@ -156,38 +165,38 @@ class Store(Protocol):
     def peek(self, job_id: int) -> Awaitable[Given | None]:
         """Give a job."""
 
-    def peek_first(self, tube: str, kind: str) -> Awaitable[Given | None]:
+    def peek_first(self, partition: int, tube: str, kind: str) -> Awaitable[Given | None]:
         """Give the first job of a kind: "r", "d" or "b"."""
 
     def look(self, job_id: int) -> Awaitable[tuple[Record, int] | None]:
         """Give a job without its body, and the engine's time."""
 
-    def ids(self, tube: str, state: str) -> Awaitable[list[int]]:
+    def ids(self, partition: int, tube: str, state: str) -> Awaitable[list[int]]:
         """Give the ids of the jobs in a state, sorted; of reserved ones also those of other tubes."""
 
     def look_at(
-        self, jobs: Sequence[int]
+        self, partition: int, jobs: Sequence[int]
     ) -> Awaitable[tuple[list[tuple[Record, int] | None], int]]:
         """Give jobs of one partition, None for what is gone, with their size, and the engine's time."""
 
-    def stats_tube(self, tube: str) -> Awaitable[TubeFigures]:
+    def stats_tube(self, partition: int, tube: str) -> Awaitable[TubeFigures]:
         """Count a tube."""
 
     def overviews(self) -> Awaitable[list[Overview]]:
         """Count all tubes of each partition."""
 
-    def pause(self, tube: str, seconds: int, referenced: bool) -> Awaitable[bool]:
+    def pause(self, partition: int, tube: str, seconds: int, referenced: bool) -> Awaitable[bool]:
         """Pause a tube; False if it has no jobs and nobody refers to it."""
 
-    def prune(self, tube: str) -> Awaitable[None]:
+    def prune(self, partition: int, tube: str) -> Awaitable[None]:
         """Forget a tube to which nobody refers, if it has no jobs."""
 
     # -- who waits, and gateways --------------------------------------------------
 
-    def listen(self, gateway: int, wake: Callable[[str], None]) -> None:
-        """Call ``wake`` with the tube whenever a job is ready there for this gateway."""
+    def listen(self, gateway: int, wake: Callable[[int, str], None]) -> None:
+        """Call ``wake`` with partition and tube whenever a job is ready there for this gateway."""
 
-    def pass_on(self, tube: str) -> Awaitable[None]:
+    def pass_on(self, partition: int, tube: str) -> Awaitable[None]:
         """Wake another gateway if a job is ready: this one has nobody who waits."""
 
     def tick(self, partition: int) -> Awaitable[int | None]:
@@ -207,6 +216,9 @@ class Store(Protocol):
 
     def gateways(self) -> Awaitable[tuple[list[Gateway], dict[str, int]]]:
         """Give the gateways that live, and the sums of what the others had counted."""
+
+    def spread(self, tube: str, count: int) -> Awaitable[None]:
+        """Have all gateways spread a tube over so many partitions; 1 keeps it in its own."""
 
     def drain(self, on: bool) -> Awaitable[None]:
         """Have all gateways refuse puts, or take them again."""
