@@ -53,7 +53,8 @@ LAYERS = {
     "dashboard": Layer(
         5,
         {
-            *("client", "jobs", "observe.snapshot", "protocol", "worker.letters"),
+            *("client", "cluster.address", "cluster.status", "jobs", "observe.snapshot"),
+            *("protocol", "worker.letters"),
             *("server.audit", "server.listeners", "server.log", "server.rights"),
         },
     ),
