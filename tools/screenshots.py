@@ -1,6 +1,6 @@
 """Take the pictures of docs/dashboard.md: every page, in a real browser, of a queue made for it.
 
-    PYTHONPATH=. .venv/bin/python -m tools.screenshots        needs chromium
+    PYTHONPATH=. .venv/bin/python -m tools.screenshots        needs chromium, redis-server
 
 A server and a worker of ours are started, and everything ends with the script, in two minutes.
 """
@@ -19,14 +19,15 @@ from playwright.sync_api import Browser, ViewportSize, sync_playwright
 
 from beanrow import App, Client, Retry
 from tests.dashboard.desk import Dash
-from tests.servers import OurServer
+from tests.engines import Engine
+from tests.servers import GatewayServer, OurServer
 
 PICTURES = Path(__file__).parents[1] / "docs" / "dashboard"
 SECONDS = 75
 """How long the queue is worked on before the pictures."""
 WIDE: ViewportSize = {"width": 1000, "height": 640}
 LOW: ViewportSize = {"width": 1000, "height": 445}
-"""Ends above the traceback, which names files of whoever takes the pictures."""
+"""That of a dead letter ends above the traceback, which names files of whoever takes the pictures."""
 PHONE: ViewportSize = {"width": 390, "height": 700}
 PAGES = (
     ("servers", "", WIDE),
@@ -103,6 +104,21 @@ def take_pictures(browser: Browser, address: str) -> None:
             page.close()
 
 
+def take_picture_of_machines(browser: Browser) -> None:
+    """Take the picture of two gateways and their store."""
+    with (
+        Engine() as engine,
+        GatewayServer(store=engine.url) as first,
+        GatewayServer(store=engine.url) as second,
+        Dash(first.address, second.address, store=engine.url) as dash,
+    ):
+        page = browser.new_page(viewport=LOW)
+        page.goto(f"{str(dash.http.base_url).rstrip('/')}/cluster")
+        page.wait_for_timeout(3000)  # by then both gateways have told of themselves
+        page.screenshot(path=PICTURES / "cluster.png")
+        page.close()
+
+
 def main() -> None:
     """Make the queue, and take the pictures."""
     chromium = shutil.which("chromium")
@@ -125,6 +141,7 @@ def main() -> None:
         change(dash)
         browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         take_pictures(browser, str(dash.http.base_url).rstrip("/"))
+        take_picture_of_machines(browser)
         browser.close()
         stop.set()
         putting.join()

@@ -15,6 +15,7 @@ import httpx
 import uvicorn
 
 from beanrow.client.address import read_address
+from beanrow.cluster.address import read_store_address
 from beanrow.dashboard.app import Desk, Settings, make_app
 from beanrow.dashboard.serving import LiveServer
 from beanrow.server.log import Log
@@ -30,9 +31,11 @@ class Dash:
         audit: Path | None = None,
         undo: Path | None = None,
         read_only: bool = False,
+        store: str | None = None,
     ) -> None:
         addresses = tuple(map(read_address, servers))
-        self.desk = Desk(Settings(addresses, rights, audit, undo, read_only), Log())
+        machines = None if store is None else read_store_address(store)
+        self.desk = Desk(Settings(addresses, rights, audit, undo, read_only, machines), Log())
         config = uvicorn.Config(make_app(self.desk), port=0, log_config=None, lifespan="on")
         self._server = LiveServer(config, self.desk)
         self._thread = threading.Thread(target=self._server.run)

@@ -201,26 +201,24 @@ def test_a_reload_holds_for_open_sessions(guarded: Dash, tmp_path: Path) -> None
     assert "someone" in read(guarded.page("/1/"))
 
 
-@pytest.mark.parametrize(
-    ("headers", "fields"),
-    [
-        ({}, {"csrf": ""}),
-        ({}, {"csrf": "0" * 64}),
-        ({}, {"csrf": "\N{SNOWMAN}"}),
-        ({"Origin": "http://elsewhere.example"}, {}),
-        ({"Origin": "null"}, {}),
-        ({"Sec-Fetch-Site": "cross-site"}, {}),
-        ({"Sec-Fetch-Site": "same-site"}, {}),
-    ],
-)
-def test_a_forged_form_is_refused(
-    our_server: OurServer, headers: dict[str, str], fields: dict[str, object]
-) -> None:
+FORGED: list[tuple[dict[str, str], dict[str, object]]] = [
+    ({}, {"csrf": ""}),
+    ({}, {"csrf": "0" * 64}),
+    ({}, {"csrf": "\N{SNOWMAN}"}),
+    ({"Origin": "http://elsewhere.example"}, {}),
+    ({"Origin": "null"}, {}),
+    ({"Sec-Fetch-Site": "cross-site"}, {}),
+    ({"Sec-Fetch-Site": "same-site"}, {}),
+]
+
+
+def test_a_forged_form_is_refused(our_server: OurServer) -> None:
     with Client(our_server.address) as client, Dash(our_server.address) as dash:
         job_id = client.put("x", tube="emails")
         good: dict[str, object] = {"name": "emails", "action": "clear"}
-        assert dash.send("/1/tube", {**good, **fields}, **headers).status_code == 403
-        assert client.peek(job_id).body == b"x"
+        for headers, fields in FORGED:
+            assert dash.send("/1/tube", {**good, **fields}, **headers).status_code == 403
+            assert client.peek(job_id).body == b"x"
         assert dash.send("/1/tube", good).status_code == 200
 
 

@@ -19,7 +19,8 @@ from beanrow import Client
 from tests.dashboard.desk import Dash
 from tests.dashboard.test_access import rights
 from tests.dashboard.test_pages import LETTER
-from tests.servers import Daemon, OurServer, Server
+from tests.need import need
+from tests.servers import Daemon, GatewayServer, OurServer, Server
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(120)]
 
@@ -91,8 +92,14 @@ def pages(browser: Browser) -> Iterator[Guarded]:
 @pytest.fixture(params=["beanrow", "beanstalkd"])
 def fresh(request: pytest.FixtureRequest) -> Iterator[Server]:
     """Each kind of server, for one test alone."""
-    with OurServer() if request.param == "beanrow" else Daemon() as running:
+    if request.param == "gateway":
+        need("redis")
+    kinds = {"beanrow": OurServer, "beanstalkd": Daemon, "gateway": GatewayServer}
+    with kinds[request.param]() as running:
         yield running
+
+
+on_each = pytest.mark.parametrize("fresh", ["beanrow", "beanstalkd", "gateway"], indirect=True)
 
 
 @pytest.fixture
@@ -118,6 +125,7 @@ def row(page: Page, name: str) -> list[str]:
 # -- what is pressed --------------------------------------------------------------
 
 
+@on_each
 @pytest.mark.parametrize("script", [True, False], ids=["script", "no-script"])
 def test_what_can_be_done_to_a_tube(
     pages: Guarded, shown: Dash, queue: Client, script: bool
@@ -156,6 +164,7 @@ def test_what_can_be_done_to_a_tube(
     assert queue.stats_tube("emails").current_jobs_ready == 5
 
 
+@on_each
 @pytest.mark.parametrize("script", [True, False], ids=["script", "no-script"])
 def test_what_can_be_done_to_jobs(pages: Guarded, shown: Dash, queue: Client, script: bool) -> None:
     ids = queue.put_many([b'{"user": %d}' % number for number in range(5)], tube="emails")
@@ -198,6 +207,7 @@ def test_what_can_be_done_to_jobs(pages: Guarded, shown: Dash, queue: Client, sc
     assert queue.stats_tube("emails").current_jobs_ready == 5
 
 
+@on_each
 def test_dead_letters_are_read_and_sent_back(pages: Guarded, shown: Dash, queue: Client) -> None:
     queue.put_many([json.dumps(LETTER)] * 3, tube="emails-dead")
     page = pages.open(shown)
@@ -232,6 +242,7 @@ def test_login(
 # -- what is live -----------------------------------------------------------------
 
 
+@on_each
 def test_updates_arrive_within_a_second(
     pages: Guarded,
     shown: Dash,
@@ -288,6 +299,7 @@ def test_a_server_that_ends_is_told(pages: Guarded, fresh: Server) -> None:
 # -- names and bodies that are not kind -------------------------------------------
 
 
+@on_each
 def test_nothing_of_a_queue_is_ever_run(pages: Guarded, shown: Dash, queue: Client) -> None:
     ids = []
     for evil in EVIL:

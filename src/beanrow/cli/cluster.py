@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from beanrow.cluster.address import StoreAddress
     from beanrow.cluster.status import Status
 
-__all__ = ["cluster", "needs_extra"]
+__all__ = ["STORE", "cluster", "needs_extra"]
 
 _WRONG = 1
 
@@ -33,7 +33,8 @@ def _read(text: str) -> StoreAddress:
     return read_store_address(text)
 
 
-_STORE = click.argument("store", metavar="STORE", type=checked("store", _read))
+STORE = checked("store", _read)
+_STORE = click.argument("store", metavar="STORE", type=STORE)
 
 
 @click.group(

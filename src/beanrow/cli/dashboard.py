@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from beanrow.cli.cluster import STORE
 from beanrow.cli.options import checked, shared_servers
 from beanrow.client.address import Address
 from beanrow.errors import BadValueError
 from beanrow.server.listeners import Place, read_place
+
+if TYPE_CHECKING:
+    from beanrow.cluster.address import StoreAddress
 
 __all__ = ["dashboard"]
 
@@ -47,6 +52,7 @@ Examples:
     type=click.Path(file_okay=False, path_type=Path),
     help="Keep here what is taken away, for 'restore'. Default: until this ends.",
 )
+@click.option("--store", type=STORE, help="Show the machines behind gateways (docs/cluster.md).")
 @click.option("--tls-cert", type=_FILE, help="Serve inside TLS with this certificate.")
 @click.option("--tls-key", type=_FILE, help="Its key. Default: in --tls-cert.")
 @shared_servers
@@ -56,6 +62,7 @@ def dashboard(
     audit: Path | None,
     read_only: bool,
     undo: Path | None,
+    store: StoreAddress | None,
     tls_cert: Path | None,
     tls_key: Path | None,
     servers: tuple[Address, ...],
@@ -79,7 +86,7 @@ def dashboard(
         ) from error
     certificate = None if tls_cert is None else Certificate(tls_cert, tls_key)
     try:
-        serve(Settings(servers, rights, audit, undo, read_only), listen, certificate)
+        serve(Settings(servers, rights, audit, undo, read_only, store), listen, certificate)
     except OSError as error:
         raise click.ClickException(
             f"cannot serve on {listen}: {error.strerror or error}"

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
@@ -29,12 +29,16 @@ from beanrow.dashboard import actions, reading, views
 from beanrow.dashboard.access import Access
 from beanrow.dashboard.changes import Changes
 from beanrow.dashboard.live import stream
+from beanrow.dashboard.machines import Machines
 from beanrow.dashboard.source import Source
 from beanrow.dashboard.visit import Form, Visit
 from beanrow.errors import BadValueError, BeanstalkError, ConnectionLostError, ForbiddenError
 from beanrow.jobs.search import NothingThereError
 from beanrow.server.audit import Audit
 from beanrow.server.log import Log
+
+if TYPE_CHECKING:
+    from beanrow.cluster.address import StoreAddress
 
 __all__ = ["Desk", "Settings", "make_app"]
 
@@ -58,7 +62,8 @@ class Settings(NamedTuple):
     """What a dashboard is made of: its servers, and who may do what.
 
     ``undo`` is a directory in which what was taken away is kept, one file for each change, as
-    ``beanrow restore`` reads it; without it these files end with the process.
+    ``beanrow restore`` reads it; without it these files end with the process. ``store`` is what
+    gateways keep their jobs in, to show the machines behind them.
     """
 
     servers: tuple[Address, ...]
@@ -66,6 +71,7 @@ class Settings(NamedTuple):
     audit: Path | None = None
     undo: Path | None = None
     read_only: bool = False
+    store: StoreAddress | None = None
 
 
 class Desk:
@@ -74,11 +80,14 @@ class Desk:
     def __init__(self, settings: Settings, log: Log) -> None:
         self.settings = settings
         self.log = log
-        self.audit = Audit(settings.audit, log)
-        self.access = Access(settings.rights, self.audit)
-        self.changes = Changes(settings.undo, self.audit, log)
+        self.audit: Audit = Audit(settings.audit, log)
+        self.access: Access = Access(settings.rights, self.audit)
+        self.changes: Changes = Changes(settings.undo, self.audit, log)
+        self.machines: Machines | None = (
+            None if settings.store is None else Machines(settings.store)
+        )
         self.sources: list[Source] = []
-        self.closing = asyncio.Event()
+        self.closing: asyncio.Event = asyncio.Event()
         self.streams = 0
 
     def reload(self) -> None:
@@ -137,6 +146,7 @@ def make_app(desk: Desk) -> Starlette:
 
     routes = [
         page("/", views.servers_page),
+        page("/cluster", views.cluster_page),
         page("/login", _login_page, to_all=True),
         action("/login", _login, to_all=True),
         action("/logout", _logout, to_all=True),

@@ -28,7 +28,7 @@ _AT_ONCE, _OFTEN, _SELDOM = 0.02, 0.5, 5.0
 _SHARE = 2
 """How many times as long as a look takes the next one is away, at least."""
 _PATIENCE = 5.0
-_MOST_WAIT = 0.3
+_MOST_WAIT = 0.2
 """Seconds: for an answer of the server; and for a look that a page waits for, if there is one."""
 _FOR_RATES = 3.0
 """Seconds that a rate is taken over: over less, three jobs would be a storm."""
@@ -42,10 +42,10 @@ class Source:
         self.address = address
         self.snapshot: Snapshot | None = None
         self.rates: Rates | None = None
-        self.trouble = ""
+        self.trouble: str = ""
         """Why it does not answer; empty while it does."""
-        self.silent_since = 0.0
-        self.history = History()
+        self.silent_since: float = 0.0
+        self.history: History = History()
         self._before: deque[Snapshot] = deque()
         self._client = Client(address.url, timeout=_PATIENCE)
         self._thread = ThreadPoolExecutor(1, f"look-{number}")  # so it has one connection
@@ -78,19 +78,18 @@ class Source:
         """Look once, and wake those who wait for it."""
         loop, begun = asyncio.get_running_loop(), time.monotonic()
         try:
-            seen = await loop.run_in_executor(self._thread, take_snapshot, self._client)
-        except BeanstalkError as error:
+            await loop.run_in_executor(self._thread, self._look)
+            self.trouble = ""
+        except (BeanstalkError, AttributeError) as error:  # the second: a figure that it lacks
             if not self.trouble:
                 self.silent_since = time.time()
             self.trouble = str(error)
-        else:
-            self.trouble = ""
-            await loop.run_in_executor(self._thread, self._take, seen)
         self._begun = begun
         news, self._news = self._news, asyncio.Event()
         news.set()
 
-    def _take(self, seen: Snapshot) -> None:
+    def _look(self) -> None:
+        seen = take_snapshot(self._client, times=False)
         while len(self._before) > 1 and self._before[1].at <= seen.at - _FOR_RATES:
             self._before.popleft()
         self.rates = seen.since(self._before[0]) if self._before else None

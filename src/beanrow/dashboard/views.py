@@ -23,7 +23,7 @@ from beanrow.dashboard.history import SPANS
 from beanrow.dashboard.live import Parts, Rows
 from beanrow.dashboard.source import Source
 from beanrow.dashboard.visit import Visit, address, rendered
-from beanrow.errors import ForbiddenError, NotOfferedError
+from beanrow.errors import ForbiddenError, NotFoundError, NotOfferedError
 from beanrow.jobs.search import Found, ask
 from beanrow.observe.snapshot import TubeRates
 from beanrow.protocol import commands
@@ -36,6 +36,7 @@ __all__ = [
     "VIEWS",
     "asked",
     "changes_page",
+    "cluster_page",
     "overview_page",
     "servers_page",
     "tube_of",
@@ -223,43 +224,58 @@ class _Next(NamedTuple):
     found: Found | None
 
 
-def _next_of(tube: str) -> Callable[[Client], list[_Next]]:
-    """Look at the next job in each state."""
+class _Asked(NamedTuple):
+    """What is asked for a page of one tube alone."""
 
-    def look(client: Client) -> list[_Next]:
-        peeks = [commands.peek_ready(), commands.peek_delayed(), commands.peek_buried()]
-        _, *jobs = ask(client, [commands.use(tube), *peeks])
-        there = [job for job in jobs if job is not None]
-        told = ask(client, [commands.stats_job(job) for job in there]) if there else []
-        stats: dict[int, JobStats] = {one.id: one for one in told if one is not None}
-        return [
-            _Next(state, Found(stats[job.id], job.body) if job and job.id in stats else None)
-            for state, job in zip(("ready", "delayed", "buried"), jobs, strict=True)
-        ]
+    times: TubeTimes | None = None
+    next_jobs: tuple[_Next, ...] = ()
+
+
+def _look_at(tube: str, *, jobs: bool) -> Callable[[Client], _Asked]:
+    """Ask how long jobs of a tube wait and run, and for its next ``jobs``."""
+
+    def look(client: Client) -> _Asked:
+        try:
+            times = client.list_times(tube)
+        except (NotOfferedError, NotFoundError):
+            times = None
+        return _Asked(times, _next_jobs(client, tube) if jobs else ())
 
     return look
+
+
+def _next_jobs(client: Client, tube: str) -> tuple[_Next, ...]:
+    peeks = [commands.peek_ready(), commands.peek_delayed(), commands.peek_buried()]
+    _, *jobs = ask(client, [commands.use(tube), *peeks])
+    there = [job for job in jobs if job is not None]
+    told = ask(client, [commands.stats_job(job) for job in there]) if there else []
+    stats: dict[int, JobStats] = {one.id: one for one in told if one is not None}
+    return tuple(
+        _Next(state, Found(stats[job.id], job.body) if job and job.id in stats else None)
+        for state, job in zip(("ready", "delayed", "buried"), jobs, strict=True)
+    )
 
 
 async def tube(visit: Visit) -> Parts:
     """Write the figures of a tube, its graphs, and its next jobs."""
     source = visit.source
     stats, span = tube_of(visit), _span(visit)
-    next_jobs: list[_Next] = []
-    if visit.session.may(stats.name, READ) and not source.trouble:
-        next_jobs = await asked(source, _next_of(stats.name))
+    told = _Asked()
+    if not source.trouble:
+        jobs = visit.session.may(stats.name, READ)
+        told = await asked(source, _look_at(stats.name, jobs=jobs))
     graphs = graphs_of(source.history.of_tube(stats.name, span), span, time.monotonic())
     return {
         "status": _status(visit),
         "figures": visit.render(
-            "part_tube.html", tube=stats, rates=_rates_of(source, stats.name), next_jobs=next_jobs
+            "part_tube.html",
+            tube=stats,
+            rates=_rates_of(source, stats.name),
+            next_jobs=told.next_jobs,
         ),
         "graphs": _graphs(visit, graphs),
-        "times": visit.render("part_times.html", times=_times_of(source, stats.name)),
+        "times": visit.render("part_times.html", times=told.times),
     }
-
-
-def _times_of(source: Source, tube: str) -> TubeTimes | None:
-    return source.snapshot.times.get(tube) if source.snapshot else None
 
 
 async def tube_page(visit: Visit) -> Response:
@@ -333,6 +349,27 @@ async def workers_page(visit: Visit) -> Response:
     return visit.page("workers.html", source=visit.source, parts=parts, live=live)
 
 
+# -- the machines of a cluster ---------------------------------------------------
+
+
+async def cluster(visit: Visit) -> Parts:
+    """Write how the nodes and the gateways of a store are."""
+    machines = visit.desk.machines
+    if machines is None:
+        raise HTTPException(404, "this dashboard was started without --store")
+    if not visit.session.may_somewhere(HOLDERS):
+        raise HTTPException(403, "the machines are shown to those who administer a tube")
+    await machines.look()
+    return {"machines": visit.render("part_machines.html", machines=machines)}
+
+
+async def cluster_page(visit: Visit) -> Response:
+    """Show the machines behind gateways."""
+    parts = await cluster(visit)
+    store = visit.desk.settings.store
+    return visit.page("cluster.html", parts=parts, store=store, live="/live/cluster")
+
+
 # -- changes ----------------------------------------------------------------------
 
 
@@ -363,5 +400,6 @@ VIEWS = {
     "tube": tube,
     "workers": workers,
     "changes": changes,
+    "cluster": cluster,
 }
 """The pages that go on, by the names in their live addresses."""
