@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import NamedTuple, NoReturn
 
-from bench import client, generator, server
+from bench import client, cluster, generator, server
 from bench.goals import Section, Verdict, summary
 from bench.machine import BenchError, allow_many_files, cores, facts
 from bench.rows import OURS
@@ -41,7 +41,9 @@ class Plan(NamedTuple):
 
 def read_plan(arguments: list[str]) -> Plan:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.splitlines()[0])
-    parser.add_argument("part", nargs="?", choices=["server", "client", "all"], default="all")
+    parser.add_argument(
+        "part", nargs="?", choices=["server", "client", "cluster", "all"], default="all"
+    )
     parser.add_argument(
         "--rows",
         type=_rows,
@@ -66,6 +68,10 @@ def read_plan(arguments: list[str]) -> Plan:
 
 def run(plan: Plan) -> None:
     """Measure what is asked for, and print each part of the report when it is known."""
+    if plan.part == "cluster":
+        _tell(["gateways of beanrow", "", *facts(), "", *cluster.EXPLANATION.splitlines()])
+        _show(cluster.sections(3.0 if plan.quick else 6.0, _progress))
+        return
     client.require(*client.PACKAGES if plan.part != "server" else [OURS])
     _tell(["beanrow side by side", "", *facts(), _method(plan)])
     if plan.part != "client":

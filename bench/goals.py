@@ -72,7 +72,8 @@ class Section(NamedTuple):
 
 
 def summary(verdicts: list[Verdict]) -> list[str]:
-    """Lines that end the report: how many goals were reached, and which were not."""
+    """Lines that end the report: how many goals were reached, which were not, and which were."""
     missed = [one for one in verdicts if not one.met]
-    lines = [f"GOALS: {len(verdicts) - len(missed)} of {len(verdicts)} met"]
-    return lines + [f"  {one.line}" for one in missed]
+    met = [one for one in verdicts if one.met]
+    lines = [f"GOALS: {len(met)} of {len(verdicts)} met"]
+    return lines + [f"  {one.line}" for one in (*missed, *met)]

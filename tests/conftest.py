@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.engines import need
+from tests.need import need
 from tests.servers import Daemon, GatewayServer, OurServer, Server, find_daemon
 
 pytest_plugins = ["pytest_beanrow"]  # the checkout's own, whatever is installed

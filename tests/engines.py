@@ -18,7 +18,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
-import pytest
 from hiredis import Reader, pack_command
 
 START_SECONDS = 20.0
@@ -51,14 +50,6 @@ def find_engine(kind: Kind = "redis") -> str | None:
         if path.is_file() and os.access(path, os.X_OK)
     ]
     return str(found[0]) if found else None
-
-
-def need(kind: Kind) -> None:
-    """Skip the test, or fail it where CI=true, if an engine is not installed."""
-    if find_engine(kind) is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"{kind} is not installed: make install-engines", pytrace=False)
-        pytest.skip(f"needs {kind}, which is not installed: make install-engines")
 
 
 class EngineStartError(Exception):

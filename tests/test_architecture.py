@@ -90,9 +90,6 @@ PURE_FORBIDS_CALLS = {"__import__", "eval", "exec", "input", "open", "print"}
 NEEDS_EXTRAS = {"cli", "cluster", "contrib", "dashboard", "observe", "top"}
 
 
-AWAITED = {("cli", "dashboard"), ("cli", "observe")}  # arrows whose imports come with the dashboard
-
-
 class Import(NamedTuple):
     line: int
     target: str  # absolute, down to the name: "beanrow.protocol.values.Job"
@@ -229,7 +226,7 @@ def idle_arrows(layers: dict[str, Layer], root: Path = SOURCE) -> set[tuple[str,
 
 def test_no_arrow_of_the_picture_is_idle() -> None:
     """The picture would promise a dependency that nobody needs."""
-    assert idle_arrows(LAYERS) <= AWAITED
+    assert idle_arrows(LAYERS) == set()
 
 
 def test_an_idle_arrow_is_caught(tmp_path: Path) -> None:

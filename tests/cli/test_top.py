@@ -39,6 +39,7 @@ def test_as_a_document(server: Server, tube: str) -> None:
         assert (document["leases"], document["clients"]) == (None, None)
     else:
         (lease,) = [one for one in document["leases"] if one["tube"] == tube]
+        assert lease["time-left"] <= 60
         assert lease["connection"] in {one["connection"] for one in document["clients"]}
 
 

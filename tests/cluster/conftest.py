@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.engines import Engine, need
+from tests.engines import Engine
+from tests.need import need
 from tests.servers import GatewayServer
 
 

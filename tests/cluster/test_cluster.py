@@ -18,7 +18,8 @@ import pytest
 from beanrow import Client
 from beanrow.cluster.layout import LAYOUT
 from tests.cluster.ledger import TUBES, Ledger, drain
-from tests.engines import Cluster, Engine, need
+from tests.engines import Cluster, Engine
+from tests.need import need
 from tests.servers import GatewayServer
 
 ENOUGH = 30_000

@@ -8,7 +8,8 @@ from beanrow import Client
 from beanrow.conform.case import read_cases
 from beanrow.conform.suite import play_all
 from beanrow.conform.talk import Place
-from tests.engines import Engine, need
+from tests.engines import Engine
+from tests.need import need
 from tests.servers import GatewayServer
 
 

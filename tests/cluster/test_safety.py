@@ -11,7 +11,8 @@ from beanrow import Client
 from beanrow.cluster.address import Place, read_store_address
 from beanrow.cluster.layout import LAYOUT, Layout, slot_of
 from beanrow.errors import BadValueError
-from tests.engines import Engine, need
+from tests.engines import Engine
+from tests.need import need
 from tests.servers import GatewayServer
 
 

@@ -9,7 +9,8 @@ import sys
 import time
 
 from beanrow import Client
-from tests.engines import Engine, need
+from tests.engines import Engine
+from tests.need import need
 from tests.servers import GatewayServer
 
 

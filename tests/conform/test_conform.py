@@ -368,6 +368,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, text: str, told: str) -> Non
 
 def test_the_page_tells_how_many_there_are_and_of_what() -> None:
     assert f"{len(CASES)} cases" in PAGE
+    assert f"{len(CASES)} readable cases" in (ROOT / "README.md").read_text()
     for path in (ROOT / "src/beanrow/conform/cases").iterdir():
         cases = read_case_file(path)
         hundreds = f"{cases[0].number // 100}xx"

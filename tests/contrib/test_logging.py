@@ -8,47 +8,47 @@ from collections.abc import Iterator
 
 import pytest
 
-from beanrow import BadValueError, Client
+from beanrow import BadValueError
 from beanrow.contrib.logging import TubeHandler
-from tests.servers import OurServer
+from beanrow.testing import Beanstalk
 
 
 @pytest.fixture
-def logger(our_server: OurServer) -> Iterator[logging.Logger]:
+def logger(beanstalk: Beanstalk) -> Iterator[logging.Logger]:
     one = logging.getLogger("shop.orders")
-    handler = TubeHandler("log", our_server.address)
+    handler = TubeHandler("log", beanstalk.address)
     one.addHandler(handler)
     yield one
     one.removeHandler(handler)
     handler.close()
 
 
-def records(server: OurServer) -> list[dict[str, object]]:
-    with Client(server.address) as client:
-        client.watch("log")
-        return [json.loads(job.body) for job in client.reserve_many(9)]
+def records(beanstalk: Beanstalk) -> list[dict[str, object]]:
+    client = beanstalk.client()
+    client.watch("log")
+    return [json.loads(job.body) for job in client.reserve_many(9)]
 
 
 def test_records_are_jobs_and_the_worst_come_first(
-    logger: logging.Logger, our_server: OurServer
+    logger: logging.Logger, beanstalk: Beanstalk
 ) -> None:
     logger.warning("order %d is late", 7)
     try:
         raise KeyError("no such order")
     except KeyError:
         logger.exception("order lost")
-    lost, late = records(our_server)
+    lost, late = records(beanstalk)
     assert (lost["level"], lost["message"]) == ("error", "order lost")
     assert "KeyError: 'no such order'" in str(lost["traceback"])
     assert late["message"] == "order 7 is late"
 
 
-def test_what_beanrow_logs_is_not_put(logger: logging.Logger, our_server: OurServer) -> None:
+def test_what_beanrow_logs_is_not_put(logger: logging.Logger, beanstalk: Beanstalk) -> None:
     handler = logger.handlers[0]
     for name in ("beanrow", "beanrow.worker"):
         handler.handle(logging.LogRecord(name, logging.ERROR, "", 1, "inner", (), None))
     handler.handle(logging.LogRecord("beanrowing", logging.ERROR, "", 1, "outer", (), None))
-    assert [one["message"] for one in records(our_server)] == ["outer"]
+    assert [one["message"] for one in records(beanstalk)] == ["outer"]
 
 
 def test_a_server_that_is_away_does_not_reach_who_logs(capsys: pytest.CaptureFixture[str]) -> None:

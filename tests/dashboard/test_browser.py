@@ -19,7 +19,7 @@ from beanrow import Client
 from tests.dashboard.desk import Dash
 from tests.dashboard.test_access import rights
 from tests.dashboard.test_pages import LETTER
-from tests.engines import need
+from tests.need import need
 from tests.servers import Daemon, GatewayServer, OurServer, Server
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(120)]

@@ -9,7 +9,8 @@ import pytest
 from beanrow import Client
 from tests.dashboard.desk import Dash, read
 from tests.dashboard.test_access import rights
-from tests.engines import Engine, need
+from tests.engines import Engine
+from tests.need import need
 from tests.servers import GatewayServer
 
 

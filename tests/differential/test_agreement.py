@@ -12,7 +12,7 @@ from beanrow.protocol import replies, requests
 from tests.differential.gateway import GatewayTwin
 from tests.differential.run import Difference, run_gateway, run_seed
 from tests.differential.shorten import explained, shorten
-from tests.engines import need
+from tests.need import need
 
 pytestmark = pytest.mark.daemon
 

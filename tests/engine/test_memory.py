@@ -7,6 +7,7 @@ leaves such stale entries behind, over and over, and then counts what is still t
 from __future__ import annotations
 
 import gc
+import random
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -317,3 +318,19 @@ def execute(peer: Peer, request: requests.Request) -> bytes | None:
     reply: bytes | None = engine.execute(peer.session, request, peer.queue.now)
     peer.hear()
     return reply
+
+
+def test_a_queue_that_is_filled_at_once_is_as_one_filled_job_by_job() -> None:
+    pick, tube = random.Random(4), Tube("a", 0)
+    jobs = [Job(number, tube, pick.choice((0, 3, 3, 7)), 0, 1, b"", 0) for number in range(500)]
+    jobs += [Job(500 + number, tube, 100 + number, 0, 1, b"", 0) for number in range(100)]
+    filled, pushed = ReadyQueue(), ReadyQueue()
+    filled.fill(list(jobs))
+    for job in jobs:
+        pushed.push(job)
+    late = Job(1_000, tube, 3, 0, 1, b"", 0)
+    filled.push(late)
+    pushed.push(late)
+    assert filled.count == pushed.count == 601
+    leaving = [filled.pop().id for _ in range(601)]
+    assert leaving == [pushed.pop().id for _ in range(601)]

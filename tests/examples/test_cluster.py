@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from beanrow import Client
-from tests.engines import need
+from tests.need import need
 
 
 @pytest.mark.long

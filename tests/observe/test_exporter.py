@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import re
+import socket
 import threading
 import urllib.error
 import urllib.request
@@ -298,6 +300,27 @@ def test_what_a_peer_asks(our_server: OurServer) -> None:
             fetch(web, "/etc/passwd")
         assert refused.value.code == 404
         refused.value.close()
+        web.shutdown()
+        thread.join()
+    exporter.close()
+
+
+def test_peers_that_say_nothing_do_not_pile_up(our_server: OurServer) -> None:
+    exporter = Exporter([read_address(our_server.address)], ALL_TUBES)
+    with ExporterServer("127.0.0.1", 0, exporter) as web, ExitStack() as idle:
+        thread = threading.Thread(target=web.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        place = ("127.0.0.1", int(web.server_address[1]))
+        peers = [idle.enter_context(socket.create_connection(place, 20)) for _ in range(16)]
+        with socket.create_connection(place, 20) as one_more:
+            assert one_more.recv(100) == b""  # closed at once
+        peers[0].close()
+        answer = b""
+        while b"beanstalkd_up 1" not in answer:  # its place is free once its thread has seen it
+            with contextlib.suppress(OSError):
+                answer = fetch(web, "/metrics")[1]
+        for peer in peers:
+            peer.close()
         web.shutdown()
         thread.join()
     exporter.close()

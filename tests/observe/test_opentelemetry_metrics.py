@@ -12,6 +12,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from beanrow import App, Bury, Client, Retry
 from beanrow.observe.opentelemetry_metrics import OpenTelemetryMetrics, ServerMetrics
 from beanrow.observe.snapshot import Tubes
+from beanrow.testing import Beanstalk
 from tests.servers import Daemon, OurServer
 
 Read = Callable[[], dict[tuple[str, tuple[tuple[str, Any], ...]], Any]]
@@ -44,9 +45,9 @@ def provider_and_read() -> tuple[MeterProvider, Read]:
     return provider, read
 
 
-def test_a_worker(our_server: OurServer, provider_and_read: tuple[MeterProvider, Read]) -> None:
+def test_a_worker(beanstalk: Beanstalk, provider_and_read: tuple[MeterProvider, Read]) -> None:
     provider, read = provider_and_read
-    app = App(our_server.address, middleware=[OpenTelemetryMetrics(provider)])
+    app = App(beanstalk.address, middleware=[OpenTelemetryMetrics(provider)])
 
     @app.task(tube="observed", retry=Retry(2, delay=0))
     def choose(how: str) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beanrow import BeanstalkError
+from beanrow import BadReplyError, BeanstalkError
 from beanrow.engine.engine import Engine
 from beanrow.protocol import requests
 from beanrow.protocol.capabilities import CAPABILITIES, JOBS_WITH_TUBE, MORE_STATS
@@ -131,6 +132,12 @@ LISTS = [list_jobs("a", "ready"), list_leases(), list_clients(), list_slow(), li
 def test_any_list_is_a_value_or_an_error_of_ours(command: Command[object], document: bytes) -> None:
     with suppress(BeanstalkError):
         command.answer(ok(document))
+
+
+@pytest.mark.parametrize("after", [-1, 0, 7])
+def test_a_list_that_does_not_go_on_is_refused(after: int) -> None:
+    with pytest.raises(BadReplyError):
+        list_jobs("a", "ready", 7).answer(ok(b'{"after-id":%d}\n' % after))
 
 
 @given(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,7 +37,7 @@ def test_a_slow_command_is_told(start_ours: Start) -> None:
 
 
 def test_a_slow_disk_is_told(start_ours: Start, tmp_path: Path) -> None:
-    server = start_ours("--slow-log", "0", "--data", str(tmp_path))
+    server = start_ours("--slow-log", "0", "--data", str(tmp_path), "--http", "0", "-V")
     with Talk(server) as talk:
         talk.ask(b"capabilities list-slow\r\n")
         assert talk.ask(b"put 5 0 60 1\r\nx\r\n") == b"INSERTED 1\r\n"
@@ -43,6 +45,11 @@ def test_a_slow_disk_is_told(start_ours: Start, tmp_path: Path) -> None:
     kept = [one for one in page.rows if one.command == "journal"]
     assert {(one.connection, one.peer) for one in kept} == {(0, "")}
     assert " ms for 'journal'\n" in server.told()
+    url = re.search(r"HTTP on (\S+)", server.told())
+    assert url is not None
+    with urllib.request.urlopen(f"http://{url[1]}/metrics", timeout=20) as answer:
+        (slow,) = re.findall(rb"^beanrow_slow_commands_total (\d+)$", answer.read(), re.MULTILINE)
+    assert int(slow) >= len(page.rows)
 
 
 def test_what_is_fast_is_not_told(start_ours: Start) -> None:

@@ -17,6 +17,7 @@ from beanrow.errors import ForbiddenError, NotOfferedError
 
 if TYPE_CHECKING:
     from beanrow.client.sync import Client
+    from beanrow.protocol.holders import Connected, Lease
     from beanrow.top.watched import Watched
 
 __all__ = ["top"]
@@ -112,10 +113,12 @@ def _holders(client: Client) -> dict[str, Any]:
         leases, clients = client.list_leases(), client.list_clients()
     except (NotOfferedError, ForbiddenError):
         return {"leases": None, "clients": None}
-    return {
-        "leases": [one._asdict() for one in leases],
-        "clients": [one._asdict() for one in clients],
-    }
+    return {"leases": list(map(_keyed, leases)), "clients": list(map(_keyed, clients))}
+
+
+def _keyed(row: Lease | Connected) -> dict[str, Any]:
+    """Write a row with the protocol's own keys."""
+    return {key.replace("_", "-"): value for key, value in row._asdict().items()}
 
 
 def _document(watched: Watched) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import os
 import weakref
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -151,7 +151,12 @@ class Lines:
                 words = line.words = await line.submit(ASKED)
                 line.token = await line.submit(begin_session(self._state.grace, words, line.peer))
                 while self._left:
-                    await self._put_back_left(line, self._left[-1])
+                    token = self._left.pop()  # nobody else takes it over meanwhile
+                    try:
+                        await self._taken_over(line, token, ())
+                    except BaseException:
+                        self._left.append(token)
+                        raise
             except BaseException:
                 self.end(line)
                 raise
@@ -177,30 +182,29 @@ class Lines:
         for line in {one for one in self._state.held.values() if isinstance(one, Line)}:
             await self.resume(line)
 
-    async def _put_back_left(self, line: Line, token: str) -> None:
-        """Put the jobs back that were on their way to a line that was lost, if there are any."""
+    async def _taken_over(self, line: Line, token: str, known: Collection[int]) -> set[int]:
+        """Let a line go on with a session; gives the ids of its jobs, none if it is over.
+
+        Those that are not known were on their way in a reply, and are put back.
+        """
+        own, line.token = line.token, ""  # if it breaks meanwhile, the session is not the line's
+        resumed: set[int] = set()
         try:
             job_ids = await line.submit(extensions.resume(token))
-            line.token = token
-            for job_id in job_ids:
-                await _put_back(line, job_id)
         except NotFoundError:
-            pass  # there were none, or they are back by now
-        if token in self._left:
-            self._left.remove(token)
+            pass
+        else:
+            own, resumed = token, set(job_ids)
+        for job_id in resumed.difference(known):
+            await _put_back(line, job_id)
+        line.token = own
+        return resumed
 
     async def _resume(self, line: Line) -> None:
         heir = await self._opened_to_reserve()
         try:
             heir.align(self._state)
-            try:
-                job_ids = await heir.submit(extensions.resume(line.token))
-                heir.token = line.token
-            except NotFoundError:
-                job_ids = []
-            resumed = set(job_ids)
-            for job_id in resumed.difference(self._state.held_by(line)):
-                await _put_back(heir, job_id)
+            resumed = await self._taken_over(heir, line.token, self._state.held_by(line))
         except BaseException:
             self.end(heir)
             raise

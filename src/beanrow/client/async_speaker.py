@@ -260,8 +260,10 @@ class AsyncSpeaker:
             raise
         finally:
             line.jobs.discard(_NEXT)
-        if not line.closed:
-            self._hold(line, [found] if isinstance(found, Job) else [])
+        if isinstance(found, Job):
+            self._hold(line, [found])  # or tell that it is lost: the line may have broken since
+        elif not line.closed:
+            self._hold(line, [])
         return refused, found
 
     def _hold(self, line: Line, jobs: list[Job]) -> None:
@@ -319,8 +321,10 @@ class AsyncSpeaker:
 
     async def _resume_line_of(self, job: Job | int) -> None:
         """Go on with the session of the line that holds a job, if that line broke."""
-        line = self._state.held.get(_id_of(job))
-        if isinstance(line, Line) and line.closed:
+        while True:  # its heir may break too, before it was of use
+            line = self._state.held.get(_id_of(job))
+            if not (isinstance(line, Line) and line.closed and line.token):
+                return
             await self._lines.resume(line)
 
     def _on_its_line(
@@ -340,6 +344,12 @@ class AsyncSpeaker:
         if not isinstance(line, Line):
             self._state.refuse_lost(job_id, str(command))
             return None, command
+        if line.closed and line.token and self._state.held.get(job_id) is line:
+            raise ConnectionLostError(
+                f"the connection to {line.peer} broke before {command}; it was not sent, and its "
+                "session goes on",
+                "never-sent",
+            )
         if line.closed:
             raise self._lost(command, job_id, "never-sent")
         return line, self._letting_go(line, job, command, keeps=keeps)

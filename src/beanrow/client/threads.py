@@ -210,24 +210,24 @@ class Connections:
                 return connection
             if not connection.token:
                 return None
-            connection.heir = self._resume(connection, self._timeout - spent)
-            return connection.heir
+            return self._resume(connection, self._timeout - spent)
 
     def _resume(self, connection: Connection, timeout: float) -> Connection:
         heir = self.open_one(timeout)
-        resume = extensions.resume(connection.token)
+        resume, resumed = extensions.resume(connection.token), set[int]()
         try:
-            resumed = set(heir.converse(resume.request, resume.read))
+            resumed.update(heir.converse(resume.request, resume.read))
+            for job_id in resumed.difference(self._state.held_by(connection)):
+                _put_back(heir, job_id)
             heir.token = connection.token
         except NotFoundError:
-            resumed = set()
+            pass  # then all of them are lost
         except BaseException:
             self.discard(heir)
             raise
         lost = self._state.hand_over(connection, heir, resumed)
         connection.handed = frozenset(self._state.held_by(heir))
-        for job_id in resumed - connection.handed:
-            _put_back(heir, job_id)
+        connection.heir = heir
         if self._on_reconnect is not None:
             self._on_reconnect()
         if lost and self._on_jobs_lost is not None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 from beanrow.cluster.figures import Facts, Figures, referenced, server_stats, tube_stats
@@ -340,9 +340,12 @@ class Backend:
 
     async def _attempt(self, session: Session, waits: bool) -> bytes | None:
         """Ask for a job; if there is none and it ``waits`` the gateway is noted as waiting."""
-        await self.members.be_sure()
+        if not self.members.is_sure:
+            await self.members.be_sure()
         gateway = self.members.number if waits else None
-        places = session.places(self.store.layout)
+        places = session.places
+        if places is None:
+            places = session.places = self._places_of(session.watched)
         if len(places) == 1:
             ((partition, tubes),) = places.items()
             return await self._attempt_at(session, partition, tubes, gateway)
@@ -354,6 +357,13 @@ class Backend:
             reply = await self._attempt_at(session, partition, places[partition], None)
             if reply is not None:
                 return reply  # else somebody was faster, so it is for us to look anew
+
+    def _places_of(self, tubes: Iterable[str]) -> dict[int, list[str]]:
+        """Give tubes by partition."""
+        places: dict[int, list[str]] = {}
+        for tube in tubes:
+            places.setdefault(self.store.layout.of_tube(tube), []).append(tube)
+        return places
 
     async def _heads(self, places: dict[int, list[str]], gateway: int | None) -> list[Head]:
         """Look at the first jobs of tubes in several partitions."""
@@ -376,7 +386,7 @@ class Backend:
         if isinstance(found, Nothing):
             self._expect(partition, found.patience)
             return None
-        return self._hold(session, found.job)
+        return self._hold(session, found)
 
     def _hold(self, session: Session, job: Given) -> bytes:
         """Note a lease; it ended earlier by the engine's clock than by ours."""
@@ -438,9 +448,7 @@ class Backend:
         while True:
             await asyncio.sleep(_POLL_SECONDS)
             try:
-                places: dict[int, list[str]] = {}
-                for tube in self._board.by_tube:
-                    places.setdefault(self.store.layout.of_tube(tube), []).append(tube)
+                places = self._places_of(self._board.by_tube)
                 for head in await self._heads(places, self.members.number):
                     self._board.wake(head.tube)
                 for tube in list(self._unused):
@@ -501,6 +509,7 @@ class Backend:
             await self._freshen(tube)
             self.references.watching[tube] += 1
             watched.append(tube)
+            session.places = None
         return replies.watching(len(watched))
 
     def _ignore(self, session: Session, request: requests.Ignore) -> bytes:
@@ -511,6 +520,7 @@ class Backend:
             last = watched.pop()  # it takes the hole, as in the daemon
             if last != tube:
                 watched[watched.index(tube)] = last
+            session.places = None
             self._unreference(self.references.watching, tube)
         return replies.watching(len(watched))
 

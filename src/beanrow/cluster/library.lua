@@ -32,9 +32,10 @@ local PARTITIONS = @PARTITIONS@
 local ID_UNITS = @ID_UNITS@ -- of time in a second that ids follow; 0: they only count
 local ID_EPOCH = 1735689600
 
+-- Milliseconds, and the seconds and microseconds that they are of.
 local function milliseconds()
   local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
+  return time[1] * 1000 + math.floor(time[2] / 1000), time
 end
 
 local function number_of(id)
@@ -42,8 +43,8 @@ local function number_of(id)
 end
 
 -- A new id: above the last one, and above all that a master could have given which was lost since.
-local function next_id(base, partition)
-  local last, time = tonumber(redis.call('GET', base .. 'id') or 0), redis.call('TIME')
+local function next_id(base, partition, time)
+  local last = tonumber(redis.call('GET', base .. 'id') or 0)
   local now = (time[1] - ID_EPOCH) * ID_UNITS + math.floor(time[2] * ID_UNITS / 1000000)
   local serial = math.max(last + 1, now)
   redis.call('SET', base .. 'id', serial)
@@ -210,9 +211,9 @@ local function forget(base, job, now)
   return reserved
 end
 
-local function add(base, partition, now, tube, key, priority, delay, ttr, body)
+local function add(base, partition, now, time, tube, key, priority, delay, ttr, body)
   local job = {
-    id = next_id(base, partition), tube = tube, key = key, priority = tonumber(priority),
+    id = next_id(base, partition, time), tube = tube, key = key, priority = tonumber(priority),
     delay = tonumber(delay), ttr = tonumber(ttr), created = now,
     reserves = 0, timeouts = 0, releases = 0, buries = 0, kicks = 0,
   }
@@ -230,23 +231,23 @@ end
 
 -- put PARTITION TUBE (PRIORITY DELAY TTR BODY)...: the ids.
 local function put(keys, args)
-  local now, ids = milliseconds(), {}
+  local ids, now, time = {}, milliseconds()
   for at = 3, #args, 4 do
     ids[#ids + 1] = add(
-      keys[1], args[1], now, args[2], '', args[at], args[at + 1], args[at + 2], args[at + 3])
+      keys[1], args[1], now, time, args[2], '', args[at], args[at + 1], args[at + 2], args[at + 3])
   end
   return ids
 end
 
 -- put_unique PARTITION TUBE KEY LIFETIME PRIORITY DELAY TTR BODY: {id, 1 if it is new}.
 local function put_unique(keys, args)
-  local base, now = keys[1], milliseconds()
+  local base, now, time = keys[1], milliseconds()
   local record = base .. 'u:' .. args[2] .. ' ' .. args[3]
   local taken = redis.call('GET', record)
   if taken then
     return {string.sub(taken, 1, 8), 0}
   end
-  local id = add(base, args[1], now, args[2], args[3], args[5], args[6], args[7], args[8])
+  local id = add(base, args[1], now, time, args[2], args[3], args[5], args[6], args[7], args[8])
   redis.call('SET', record, id .. struct.pack('>I8', now + args[4] * 1000))
   return {id, 1}
 end
@@ -263,8 +264,8 @@ local function await(base, tube, gateway)
   end
 end
 
--- reserve OWNER GATEWAY TUBE...: {id, job, whether its tube has more}, or {patience} where there is
--- none; then the gateway, if it is named, waits for these tubes.
+-- reserve OWNER GATEWAY TUBE...: {id, job}, or {patience} where there is none; then the gateway, if it
+-- is named, waits for these tubes.
 local function reserve(keys, args)
   local base, owner, now = keys[1], args[1], milliseconds()
   tick(base, now)
@@ -287,7 +288,7 @@ local function reserve(keys, args)
   redis.call('ZREM', base .. 'r:' .. best_tube, best_id)
   make_reserved(base, job, owner, now)
   save(base, job)
-  return {best_id, raw, redis.call('EXISTS', base .. 'r:' .. best_tube)}
+  return {best_id, raw}
 end
 
 -- heads GATEWAY TUBE...: {patience, priority, id, ...} of the first job of each tube, -1 and '' for
@@ -626,14 +627,17 @@ end
 --   gw:sum   counts of those that are gone    gw:n gw:last gw:drain
 
 local GATEWAY_LIFE = 3000
-local SILENCE = 1500 -- of all gateways: then it is the engine that was not there
+local SILENCE = 2000 -- of all gateways: then it is the engine that was not there
 local REAP_TIME = 5000
 
--- join: a number that no gateway has had.
+-- join: a number that no gateway has had. It follows time, as ids do: a master that has lost the last
+-- ones must not give them again.
 local function join(keys, args)
-  local base = keys[1]
-  local gateway = redis.call('INCR', base .. 'gw:n')
-  redis.call('HSET', base .. 'gw:beat', gateway, milliseconds())
+  local base, now = keys[1], milliseconds()
+  local last = tonumber(redis.call('GET', base .. 'gw:n') or 0)
+  local gateway = math.max(last + 1, math.floor(now / 1000) - ID_EPOCH)
+  redis.call('SET', base .. 'gw:n', gateway)
+  redis.call('HSET', base .. 'gw:beat', gateway, now)
   return gateway
 end
 

@@ -48,15 +48,19 @@ class Membership:
         self.number: int = 0
         self.draining: bool = False
 
+    @property
+    def is_sure(self) -> bool:
+        """Whether nobody can have given this gateway up."""
+        return self._loop.time() - self._heard < LIFE_SECONDS
+
     async def be_sure(self) -> None:
         """Wait until nobody can have given this gateway up; Unavailable if that takes too long.
 
         A lease that is taken under a number that has been given up would be nobody's to end.
         """
-        until = 0.0
-        while (now := self._loop.time()) - self._heard >= LIFE_SECONDS:
-            until = until or now + _PATIENCE_SECONDS
-            if now > until:
+        until = self._loop.time() + _PATIENCE_SECONDS
+        while not self.is_sure:
+            if self._loop.time() > until:
                 raise Unavailable("the store does not hear that this gateway lives")
             await asyncio.sleep(_AGAIN_SECONDS)
 

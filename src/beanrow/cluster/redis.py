@@ -22,7 +22,7 @@ from beanrow.cluster.layout import (
     read_record,
 )
 from beanrow.cluster.shards import Shards
-from beanrow.cluster.store import Beat, Gateway, Head, Nothing, Overview, Taken, TubeFigures
+from beanrow.cluster.store import Beat, Gateway, Head, Nothing, Overview, TubeFigures
 from beanrow.errors import StoreError
 from beanrow.protocol.requests import Put, PutUnique
 
@@ -91,14 +91,13 @@ class RedisStore:
 
     async def reserve(
         self, partition: int, owner: bytes, tubes: Sequence[str], gateway: int | None
-    ) -> Taken | Nothing:
+    ) -> Given | Nothing:
         """Reserve the best job of tubes of one partition; if there is none the gateway waits."""
         waiting = "" if gateway is None else gateway
         reply = await self._call(partition, "reserve", [owner, waiting, *tubes])
         if len(reply) == 1:
             return Nothing(_patience(reply[0]))
-        job_id, raw, more = reply
-        return Taken(read_given(job_id, raw), bool(more))
+        return read_given(*reply)
 
     async def heads(
         self, partition: int, tubes: Sequence[str], gateway: int | None

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from beanrow.cluster.layout import Layout
-
 if TYPE_CHECKING:
     from beanrow.cluster.waiting import Waiter
 
@@ -44,6 +42,7 @@ class Session:
         "is_worker",
         "listing",
         "owner",
+        "places",
         "used",
         "waiter",
         "watched",
@@ -54,6 +53,7 @@ class Session:
         self.owner: bytes = owner
         self.used: str = DEFAULT_TUBE
         self.watched: list[str] = [DEFAULT_TUBE]
+        self.places: dict[int, list[str]] | None = None  # the watched tubes by partition
         self.held: dict[int, float] = {}  # in the order of their reservation
         self.doubtful: set[int] = set()
         self.words: frozenset[str] = frozenset()
@@ -75,13 +75,6 @@ class Session:
                 del held[job_id]
             return self.warning_at(now)
         return soonest - _MARGIN
-
-    def places(self, layout: Layout) -> dict[int, list[str]]:
-        """Give the watched tubes by partition."""
-        places: dict[int, list[str]] = {}
-        for tube in self.watched:
-            places.setdefault(layout.of_tube(tube), []).append(tube)
-        return places
 
 
 class References:

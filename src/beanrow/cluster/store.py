@@ -25,7 +25,6 @@ __all__ = [
     "OutcomeUnknown",
     "Overview",
     "Store",
-    "Taken",
     "TubeFigures",
     "Unavailable",
 ]
@@ -41,13 +40,6 @@ class OutcomeUnknown(StoreError):
 
 class OutOfRoom(StoreError):
     """The engine has no memory for it; nothing was done."""
-
-
-class Taken(NamedTuple):
-    """A job that was reserved; ``more`` tells of other ready jobs in its tube."""
-
-    job: Given
-    more: bool
 
 
 class Nothing(NamedTuple):
@@ -124,7 +116,7 @@ class Store(Protocol):
 
     def reserve(
         self, partition: int, owner: bytes, tubes: Sequence[str], gateway: int | None
-    ) -> Awaitable[Taken | Nothing]:
+    ) -> Awaitable[Given | Nothing]:
         """Reserve the best job of tubes of one partition; if there is none the gateway waits."""
 
     def heads(

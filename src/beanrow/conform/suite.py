@@ -1,14 +1,14 @@
 """All cases against one server: first those that want it for themselves, then the others at once.
 
-Law: a case that differs is played once more by itself, when all others are over. On a busy machine
-an answer may come late; one that is wrong comes wrong again. Which cases needed it is told.
+Law: the few cases that differ are played once more, when all others are over. On a busy machine an
+answer may come late; one that is wrong comes wrong again. Which cases needed it is told.
 """
 
 from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -19,6 +19,8 @@ from beanrow.conform.talk import Place, Talk, Unheard
 __all__ = ["NoServerError", "Report", "play_all"]
 
 _AT_ONCE = 8
+_MOST_AGAIN = 20
+"""Cases that are played once more: a server that differs in more of them is not unlucky."""
 _PATIENCE = 3.0
 """Seconds until an answer that does not come is a difference."""
 _DEFAULT_SIZE = 65535
@@ -58,30 +60,33 @@ def play_all(place: Place, cases: Sequence[Case]) -> Report:
     size = int(stats.get("max-job-size", _DEFAULT_SIZE))
     token = secrets.token_hex(4)
 
-    def one(case: Case) -> Outcome:
+    def first(case: Case) -> Outcome:
         return play(case, place, token, size, _PATIENCE)
 
-    def sure(first: Outcome) -> Outcome:
-        if first.result != "differs":
-            return first
-        return play(first.case, place, f"{token}-again", size, _PATIENCE)._replace(tries=2)
+    def again(case: Case) -> Outcome:
+        return play(case, place, f"{token}-again", size, _PATIENCE)._replace(tries=2)
 
-    def many(chosen: list[Case], at_once: int) -> list[Outcome]:
-        with ThreadPoolExecutor(at_once) as pool:
-            return list(pool.map(one, chosen))
-
-    together = [case for case in cases if not case.alone]
-    timed = [case for case in together if case.takes_time]
     try:
-        outcomes = [one(case) for case in cases if case.alone]
-        outcomes += many([case for case in together if not case.takes_time], _AT_ONCE)
-        outcomes += many(timed, len(timed) or 1)
-        outcomes = [sure(outcome) for outcome in outcomes]
+        outcomes = _round(cases, first)
+        differing = [outcome.case for outcome in outcomes if outcome.result == "differs"]
+        if len(differing) <= _MOST_AGAIN:
+            outcomes = [outcome for outcome in outcomes if outcome.result != "differs"]
+            outcomes += _round(differing, again)
     except OSError as error:
         raise NoServerError(f"{place} is gone in the middle of the cases: {error}") from error
     outcomes.sort(key=lambda outcome: outcome.case.number)
     version = stats.get("version", "unknown").strip('"')
     return Report(str(place), version, tuple(outcomes), time.monotonic() - began)
+
+
+def _round(cases: Sequence[Case], play_one: Callable[[Case], Outcome]) -> list[Outcome]:
+    """Play each once: those that want the server for themselves, quick ones, those of time."""
+    outcomes = [play_one(case) for case in cases if case.alone]
+    for takes_time in (False, True):
+        chosen = [case for case in cases if not case.alone and case.takes_time is takes_time]
+        with ThreadPoolExecutor(max(1, len(chosen)) if takes_time else _AT_ONCE) as pool:
+            outcomes += pool.map(play_one, chosen)
+    return outcomes
 
 
 def _ask_stats(place: Place) -> dict[str, str]:

@@ -80,12 +80,14 @@ class Desk:
     def __init__(self, settings: Settings, log: Log) -> None:
         self.settings = settings
         self.log = log
-        self.audit = Audit(settings.audit, log)
-        self.access = Access(settings.rights, self.audit)
-        self.changes = Changes(settings.undo, self.audit, log)
-        self.machines = None if settings.store is None else Machines(settings.store)
+        self.audit: Audit = Audit(settings.audit, log)
+        self.access: Access = Access(settings.rights, self.audit)
+        self.changes: Changes = Changes(settings.undo, self.audit, log)
+        self.machines: Machines | None = (
+            None if settings.store is None else Machines(settings.store)
+        )
         self.sources: list[Source] = []
-        self.closing = asyncio.Event()
+        self.closing: asyncio.Event = asyncio.Event()
         self.streams = 0
 
     def reload(self) -> None:

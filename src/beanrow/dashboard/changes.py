@@ -52,17 +52,17 @@ class Change:
         self.who = who
         self.source = source
         self.what = what
-        self.tubes = set(tubes)
+        self.tubes: set[str] = set(tubes)
         """The tubes that it is about: who may not see all of them does not see it."""
-        self.at = time.time()
-        self.done = 0
+        self.at: float = time.time()
+        self.done: int = 0
         self.total = 0
-        self.told = ""
-        self.failed = False
-        self.running = True
-        self.undoing = False
+        self.told: str = ""
+        self.failed: bool = False
+        self.running: bool = True
+        self.undoing: bool = False
         """Whether it is being undone: twice at a time would put each job back twice."""
-        self.put_back = 0
+        self.put_back: int = 0
         """Lines of the undo file that were put back."""
         self.stopping = False
         self._path = undo

@@ -26,7 +26,7 @@ class Machines:
     def __init__(self, store: StoreAddress) -> None:
         self.store = store
         self.status: Status | None = None
-        self.trouble = ""
+        self.trouble: str = ""
         self._lock = asyncio.Lock()
         self._looked = float("-inf")
 

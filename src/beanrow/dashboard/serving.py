@@ -48,7 +48,7 @@ class LiveServer(uvicorn.Server):
         to have stopped is no failure.
         """
         self._desk.closing.set()
-        self.force_exit = self.should_exit
+        self.force_exit: bool = self.should_exit
         self.should_exit = True
 
 

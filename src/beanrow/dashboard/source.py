@@ -42,10 +42,10 @@ class Source:
         self.address = address
         self.snapshot: Snapshot | None = None
         self.rates: Rates | None = None
-        self.trouble = ""
+        self.trouble: str = ""
         """Why it does not answer; empty while it does."""
-        self.silent_since = 0.0
-        self.history = History()
+        self.silent_since: float = 0.0
+        self.history: History = History()
         self._before: deque[Snapshot] = deque()
         self._client = Client(address.url, timeout=_PATIENCE)
         self._thread = ThreadPoolExecutor(1, f"look-{number}")  # so it has one connection

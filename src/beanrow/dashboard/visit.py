@@ -69,7 +69,7 @@ class Form:
     """The fields of a form. HTTPException 400 tells which one is wrong."""
 
     def __init__(self, fields: Mapping[str, list[str]]) -> None:
-        self.fields = dict(fields)
+        self.fields: dict[str, list[str]] = dict(fields)
 
     def text(self, name: str, default: str = "") -> str:
         """Give a field as it is."""
@@ -112,8 +112,8 @@ class Visit:
     def __init__(self, desk: Desk, request: Request) -> None:
         self.desk = desk
         self.request = request
-        self.session = desk.access.session(request)
-        self.query = Form(
+        self.session: access.Session = desk.access.session(request)
+        self.query: Form = Form(
             {name: request.query_params.getlist(name) for name in request.query_params}
         )
 

@@ -299,7 +299,12 @@ class Engine(Queue):
     def _reserve_until(self, session: Session, until: int, now: int) -> bytes | None:
         if not session.is_worker:
             self._make_worker(session)
-        tube = self._best(session)
+        watched = session.watched
+        if len(watched) > 1:
+            tube = self._best(session)
+        else:  # nearly always: without a call
+            only = watched[0]
+            tube = only if only.ready.count and not only.paused_until else None
         if tube is not None:
             return self._hand(self._take(tube, now), session, now)
         if session.held and self._deadline_soon(session, now):
@@ -331,7 +336,12 @@ class Engine(Queue):
         if job.state is not RESERVED:
             self._take_out_of_turn(job, DELETED)
         elif job.holder is session:
-            job.tube.count_run(now - job.since)
+            ran, tube = now - job.since, job.tube
+            try:  # Tube.count_run without its call: 50 ns
+                tube.runs[ran.bit_length()] += 1
+                tube.ran += ran
+            except IndexError:
+                tube.count_run(ran)
             self._let_go(job)
         else:
             return replies.NOT_FOUND

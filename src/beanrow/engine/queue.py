@@ -134,17 +134,18 @@ class Queue:
 
     def _best(self, session: Session) -> Tube | None:
         """Find the watched tube whose next job is the best of all; None if none is ready."""
-        watched = session.watched
-        if len(watched) == 1:
-            tube = watched[0]
-            return tube if tube.ready.count and not tube.paused_until else None
-        tubes = [tube for tube in watched if tube.ready.count and not tube.paused_until]
+        tubes = [tube for tube in session.watched if tube.ready.count and not tube.paused_until]
         return min(tubes, key=_next_job) if tubes else None
 
     def _take(self, tube: Tube, now: int) -> Job:
         """Take the next job of a tube for who will hold it, and count how long it was ready."""
         job = tube.ready.pop()
-        tube.count_wait(now - job.since)
+        waited = now - job.since
+        try:
+            tube.waits[waited.bit_length()] += 1
+        except IndexError:  # the first that it counts
+            tube.count_first_wait(waited)
+        tube.waited += waited
         if job.priority < URGENT_PRIORITY:
             tube.urgent -= 1
             self.counters.urgent -= 1

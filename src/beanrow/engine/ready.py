@@ -39,6 +39,13 @@ class _Lane:
         self.priority = priority  # that of a stale entry may be another one by now
         self.returned: list[tuple[int, Job]] | None = None  # a heap: back in the middle
 
+    @classmethod
+    def of(cls, jobs: list[Job]) -> _Lane:
+        """Make a lane of jobs in the order of their ids."""
+        lane = cls(jobs[-1], jobs[-1].priority)
+        lane.line = jobs if len(jobs) < _SHORT else deque(jobs)
+        return lane
+
     def push(self, job: Job) -> None:
         line = self.line
         if job.id > self.last:
@@ -115,6 +122,22 @@ class ReadyQueue:
         else:
             self._lanes[job.priority] = job
             heappush(self._priorities, job.priority)
+
+    def fill(self, jobs: list[Job]) -> None:
+        """Add jobs, in the order of their ids, to a queue that is empty."""
+        groups: dict[int, list[Job]] = {}
+        for job in jobs:
+            group = groups.get(job.priority)
+            if group is None:
+                groups[job.priority] = [job]
+            else:
+                job.priority = group[0].priority  # one number for all, as in ``push``
+                group.append(job)
+        for priority, group in groups.items():
+            self._lanes[priority] = group[0] if len(group) == 1 else _Lane.of(group)
+        self._priorities = list(groups)
+        heapify(self._priorities)
+        self.count = len(jobs)
 
     def first(self) -> Job | None:
         """Give the job that leaves next without taking it, or None."""

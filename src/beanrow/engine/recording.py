@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 
 from beanrow.engine.counters import HostFacts
 from beanrow.engine.engine import Engine
-from beanrow.engine.job import BURIED, DELAYED, DELETED, Job, State
+from beanrow.engine.job import BURIED, DELAYED, DELETED, READY, Job, State
 from beanrow.engine.jobs import Jobs
 from beanrow.engine.keys import Key
 from beanrow.engine.records import Changes, TubeRecord
@@ -24,7 +24,7 @@ from beanrow.engine.session import Session
 from beanrow.engine.timers import SECOND
 from beanrow.engine.tube import Tube
 from beanrow.protocol import replies, requests
-from beanrow.protocol.values import MAX_JOB_SIZE
+from beanrow.protocol.values import MAX_JOB_SIZE, URGENT_PRIORITY
 
 __all__ = ["RecordingEngine"]
 
@@ -211,23 +211,28 @@ class RecordingEngine(Engine):
         """
         delayed, buried = [], []
         self.jobs = jobs
-        stand_in, tube, make_ready = None, self._default, self._make_ready
+        ready: dict[Tube, list[Job]] = {}
+        stand_in, tube, line = None, self._default, []
         for job in jobs.after(0):
             if job.tube is not stand_in:
                 stand_in = job.tube
                 tube = self._tube(stand_in.name)
+                line = ready.setdefault(tube, [])
             job.tube = tube
-            size = len(job.body)
-            self.size += size + len(tube.name)
             tube.jobs += 1
-            tube.bytes += size
+            tube.bytes += len(job.body)
             job.created = min(job.created, now)
             if job.state is DELAYED:
                 delayed.append(job)
             elif job.state is BURIED:
                 buried.append(job)
             else:
-                make_ready(job, now)
+                job.state = READY
+                job.since = now
+                line.append(job)
+        for tube, line in ready.items():
+            self.size += tube.bytes + tube.jobs * len(tube.name)
+            self._restore_ready(tube, line)
         for job in sorted(delayed, key=_deadline):
             self._restore_delayed(job, now)
         for job in sorted(buried, key=_deadline):
@@ -243,6 +248,12 @@ class RecordingEngine(Engine):
         self.tube_order: list[Tube] = [self._default, *(self.tubes[name] for name in names)]
         for place, tube in enumerate(self.tube_order):
             tube.place = place
+
+    def _restore_ready(self, tube: Tube, jobs: list[Job]) -> None:
+        """Do for all ready jobs of a tube what ``_make_ready`` does for one: nobody waits yet."""
+        tube.ready.fill(jobs)
+        tube.urgent = sum(job.priority < URGENT_PRIORITY for job in jobs)
+        self.counters.urgent += tube.urgent
 
     def _restore_delayed(self, job: Job, now: int) -> None:
         job.deadline = min(job.deadline, now + job.delay * SECOND)

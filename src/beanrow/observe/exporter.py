@@ -4,7 +4,8 @@ Laws:
 - A scrape is one snapshot of each server, all at the same time, and nothing in between.
 - A server that does not answer is told as such, and never as zeros: ``up`` is 0, and its other
   figures are missing.
-- What a peer sends is read up to a bound, and nothing of it is carried out.
+- What a peer sends is read up to a bound, and nothing of it is carried out. A few are answered at
+  once; who comes beyond them is closed.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from socket import AF_INET6
 from socketserver import ThreadingTCPServer
+from threading import BoundedSemaphore
+from typing import Any
 
 from beanrow.client.address import Address
 from beanrow.client.sync import Client
@@ -37,6 +40,7 @@ __all__ = ["Exporter", "ExporterServer"]
 _TIMEOUT = 5.0
 """Seconds of a command: a scrape of Prometheus has ten."""
 _PATIENCE = 10.0
+_MOST_PEERS = 16
 _FASTEST = 1
 """Of gzip: 4 MB of 5,000 tubes in 40 ms."""
 _PAGE = b"<!doctype html><title>beanrow exporter</title><a href=/metrics>metrics</a>\n"
@@ -168,7 +172,27 @@ class ExporterServer(ThreadingTCPServer):
         self.exporter = exporter
         if ":" in host:
             self.address_family: int = AF_INET6
+        self._places = BoundedSemaphore(_MOST_PEERS)
         super().__init__((host, port), _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer in a thread, if there is a place for one more."""
+        if self._places.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer, and make place."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._places.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Let go of a peer that went away; what is wrong with us is told by Python."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):

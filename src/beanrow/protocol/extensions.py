@@ -123,7 +123,10 @@ def _place(after: int, limit: int) -> bytes:
 
 
 def _read_page(request: bytes, reply: bytes) -> Page:
-    return read_page(read_document(request, reply))
+    page = read_page(read_document(request, reply))
+    if page.after is not None and page.after <= int(request.split()[3]):
+        raise ValueError("it would go on where it was: a client would ask for ever")
+    return page
 
 
 def session(grace: Duration) -> Command[str]:

@@ -213,6 +213,10 @@ def _server_lines(engine: Engine, loop: Loop, host: HostFacts) -> Iterator[str]:
             if key.startswith("cmd-")
         ),
     )
+    slow = engine.slow_commands[-1].number if engine.slow_commands else 0
+    yield one(
+        "beanrow_slow_commands_total", "counter", "Commands that --slow-log has told.", ("", slow)
+    )
     yield one("beanrow_connections", "gauge", "Connections.", plain("current-connections"))
     yield one("beanrow_producers", "gauge", "Those that have put.", plain("current-producers"))
     yield one("beanrow_workers", "gauge", "Those that have reserved.", plain("current-workers"))

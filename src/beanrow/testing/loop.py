@@ -43,8 +43,8 @@ _MOST_PUT_OFF = 100
 class TestLoop(Loop):
     """Serves a queue of its own on listening sockets until ``stop``.
 
-    ``max_job_size`` is the largest body in bytes. All but ``call``, ``await_that`` and ``end`` is for the
-    thread that runs it.
+    ``max_job_size`` is the largest body in bytes. All but ``call``, ``await_that``, ``end`` and
+    ``wake`` is for the thread that runs it.
     """
 
     __test__: bool = False  # as TestQueue

@@ -46,8 +46,8 @@ Answer = Callable[[str], Awaitable[None]]
 class TopApp(App[None]):
     """Looks at a server each ``interval`` seconds; ``plain`` draws in ASCII."""
 
-    TITLE = "beanrow top"
-    ENABLE_COMMAND_PALETTE = False
+    TITLE: str | None = "beanrow top"
+    ENABLE_COMMAND_PALETTE: ClassVar[bool] = False
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q", "quit"),
         Binding("ctrl+c", "quit", show=False, priority=True),
@@ -63,7 +63,7 @@ class TopApp(App[None]):
         Binding("space", "hold"),
         Binding("escape", "leave"),
     ]
-    CSS = """
+    CSS: ClassVar[str] = """
     Screen { background: ansi_default; color: ansi_default; }
     #summary { height: 3; }
     #head { height: 1; text-style: bold underline; }

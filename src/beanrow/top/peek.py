@@ -51,7 +51,7 @@ class PeekScreen(ModalScreen[None]):
         Binding("d", "look('delayed')"),
         Binding("b", "look('buried')"),
     ]
-    DEFAULT_CSS = """
+    DEFAULT_CSS: ClassVar[str] = """
     PeekScreen { background: ansi_default; color: ansi_default; }
     PeekScreen #about { height: 3; text-style: bold; }
     PeekScreen #keys { height: 1; text-style: reverse; }
