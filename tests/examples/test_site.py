@@ -70,4 +70,12 @@ def test_the_site_is_built_without_network_and_without_a_warning(tmp_path: Path)
     assert outside == set()
     client = pages[tmp_path / "site" / "reference" / "client.html"]
     assert 'id="beanrow.Client.reserve"' in client
-    assert 'id="beanrow.AsyncClient.reserve"' in client
+    for name in ("reserve", "put_many", "list_jobs"):  # told as their counterparts tell it
+        assert told(client, f"AsyncClient.{name}") == told(client, f"Client.{name}") != ""
+
+
+def told(page: str, method: str) -> str:
+    """The first sentence below a method's heading."""
+    part = page.partition(f'id="beanrow.{method}"')[2].partition('<h4 id="')[0]
+    found = re.search(r"doc-contents[^>]*>\s*<p>(.*?)</p>", part, re.DOTALL)
+    return found[1] if found else ""
