@@ -297,6 +297,7 @@ def test_what_is_taken_away_can_be_kept(
         with Dash(server.address, undo=kept) as dash:
             dash.do("/1/tube", name="emails", action="clear")
         (file,) = kept.iterdir()
+        assert file.stat().st_mode & 0o777 == 0o600
         assert run(["restore", "--file", str(file), "--server", server.address]) == 0
         assert client.stats_tube("emails").current_jobs_ready == 2
 

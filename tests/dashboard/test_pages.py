@@ -135,6 +135,14 @@ def test_our_server_tells_who_holds_what(our_server: OurServer) -> None:
         assert "oldest ready" in dash.page("/1/")
 
 
+def test_our_server_tells_what_took_long(start_ours: Callable[..., OurServer]) -> None:
+    server = start_ours("--slow-log", "0")
+    with Dash(server.address) as dash:
+        page = dash.page("/1/workers")
+        assert "Commands that took long" in page
+        assert "<code>list-clients " in page  # the last twenty are those of this very page
+
+
 def test_a_job_is_found_by_its_id(dash: Dash, client: Client, tube: str) -> None:
     job_id = client.put("hello", tube=tube)
     assert dash.get("/1/job", id=job_id).url.path == f"/1/job/{job_id}"

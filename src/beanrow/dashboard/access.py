@@ -56,7 +56,7 @@ PAUSE: Needs = (requests.PauseTube,)
 CLEAR: Needs = (requests.Truncate,)
 DELETE: Needs = (requests.Delete,)
 EDIT: Needs = (requests.ReserveJob, requests.Put, requests.Delete)
-HOLDERS: Needs = (requests.ListLeases, requests.ListClients)
+HOLDERS: Needs = (requests.ListLeases, requests.ListClients, requests.ListSlow)
 MOVE: Needs = (requests.ReserveJob, requests.Delete)
 
 _COOKIE = "beanrow-session"

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import tempfile
 import time
 from collections import OrderedDict
@@ -76,7 +77,7 @@ class Change:
     def keep(self, found: Found) -> None:
         """Write a job down, with its body, before it is taken away."""
         if self._file is None:
-            self._file = self._path.open("ab")  # closed by end()
+            self._file = open(self._path, "ab", opener=_private)  # noqa: SIM115  # closed by end()
         self._file.write(job_line(found))
         self._file.flush()
         self._kept += 1
@@ -275,6 +276,11 @@ def _make(directory: Path) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise BadValueError(f"cannot keep anything in {directory}: {error.strerror}") from error
+
+
+def _private(path: str, flags: int) -> int:
+    """Open a file that only its owner reads: there are bodies in it."""
+    return os.open(path, flags, 0o600)
 
 
 def _raise(signal: BuriedJob) -> None:

@@ -28,7 +28,7 @@ from beanrow.jobs.search import Found, ask
 from beanrow.observe.snapshot import TubeRates
 from beanrow.protocol import commands
 from beanrow.protocol.capabilities import MORE_STATS
-from beanrow.protocol.holders import Connected, Lease
+from beanrow.protocol.holders import Connected, Lease, SlowCommand
 from beanrow.protocol.stats import JobStats, TubeStats
 from beanrow.protocol.times import TubeTimes
 
@@ -49,6 +49,7 @@ T = TypeVar("T")
 _STATES = ("ready", "reserved", "delayed", "buried")
 _TUBES_ON_A_PAGE = 200
 _MOST_LEASES = 200
+_MOST_SLOW = 20
 _SORTS: dict[str, Callable[[TubeStats, TubeRates], Any]] = {
     "name": lambda tube, _: tube.name,
     "ready": lambda tube, _: -tube.current_jobs_ready,
@@ -297,16 +298,17 @@ async def tube_page(visit: Visit) -> Response:
 
 
 class _Holders(NamedTuple):
-    """Who holds what, and who is connected."""
+    """Who holds what, who is connected, and what took long."""
 
     leases: list[Lease]
     clients: list[Connected]
+    slow: list[SlowCommand]
 
 
 def _holders(client: Client) -> _Holders | None:
     """Ask who holds what; None where the server tells nobody, or not the dashboard."""
     try:
-        return _Holders(client.list_leases(), client.list_clients())
+        return _Holders(client.list_leases(), client.list_clients(), client.list_slow())
     except (NotOfferedError, ForbiddenError):
         return None
 
@@ -336,6 +338,7 @@ async def workers(visit: Visit) -> Parts:
             told=told,
             leases=leases[:_MOST_LEASES],
             clients=[one for one in told.clients if one.worker][:_MOST_LEASES] if told else [],
+            slow=told.slow[: -_MOST_SLOW - 1 : -1] if told else [],
             held=[one.name for one in tubes if one.current_jobs_reserved],
             may_know=may_know,
         ),
