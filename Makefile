@@ -16,7 +16,7 @@ PIP := $(PY) -m pip --disable-pip-version-check install -qq --no-compile
 
 # Two installs into one environment would run into each other under `make -j`.
 .NOTPARALLEL:
-.PHONY: help demo test test-long docs bench bench-worker simulate soak lint types pytest format hooks dist release install-daemon install-engines clean
+.PHONY: help demo test test-long docs bench bench-cluster bench-worker simulate soak lint types pytest format hooks dist release install-daemon install-engines clean
 
 help: ## this text
 	@echo "Usage: make TARGET   (make and Python 3.11 or newer are all it needs)"
@@ -37,6 +37,10 @@ bench: $(VENV)/.bench-installed install-daemon install-compiler ## client and se
 bench-worker: $(VENV)/.bench-worker-installed install-daemon ## our worker beside RQ, Celery, Dramatiq, Huey, Taskiq on Redis
 	@tools/apt_install.sh redis-server redis-server
 	$(PY) -m bench.worker
+
+bench-cluster: $(VENV)/.bench-installed install-daemon ## gateways over Redis: CPU a transition, ack=1, wake-up, memory
+	@tools/apt_install.sh redis-server redis-server
+	$(PY) -m bench cluster
 
 simulate: $(VENV)/.test-installed install-daemon ## random histories against a model, then against the daemon (SEEDS=0:100)
 	$(PY) -m tests.simulation --seeds $(SEEDS)

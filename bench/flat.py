@@ -14,7 +14,7 @@ from bench.goals import Goal, Section, Verdict
 from bench.machine import BenchError
 from bench.side_by_side import IN_MEMORY, Terms, in_turns
 
-CONNECTIONS, DEPTH = 50, 16
+CONNECTIONS, DEPTH, FILL_DEPTH = 50, 16, 128
 FEW, MANY = 1_000, 1_000_000
 TUBES = 10_000
 MEASURED = 100_000
@@ -86,7 +86,7 @@ def _with_jobs(terms: Terms, server: Contender, kind: Kind) -> Growth:
         drive = _driver(terms, running)
         costs = []
         for jobs in (FEW, MANY - MEASURED):
-            drive(Load(kind.fill, 1, DEPTH, most=jobs, warm_up=0, used_queue=True))
+            drive(Load(kind.fill, 1, FILL_DEPTH, most=jobs, warm_up=0, used_queue=True))
             load = Load(kind.workload, CONNECTIONS, DEPTH, most=MEASURED, used_queue=True)
             costs.append(drive(load).cpu_us)
     return Growth(*costs)

@@ -176,7 +176,7 @@ class Ledger:
             await asyncio.sleep(0.02)
 
 
-async def drain(gateway: GatewayServer) -> int:
+async def left_over(gateway: GatewayServer) -> int:
     """Count the jobs that are left in the tubes of the ledger."""
     connection = await Connection.open([gateway])
     with contextlib.closing(connection):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import random
 import signal
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from beanrow import Client, DrainingError, Job, OutOfMemoryError
 from tests.engines import Engine
@@ -77,6 +79,37 @@ def test_word_of_a_job_is_passed_on_by_who_has_nobody_left(two_gateways: Two, tu
                 job_id = client.put("x", tube=tube)
             assert staying.reply() == b"RESERVED %d 1\r\nx\r\n" % job_id
             assert staying.ask(b"delete %d\r\n" % job_id) == b"DELETED\r\n"
+
+
+def test_no_word_of_a_job_is_lost(two_gateways: Two, tube: str) -> None:
+    """Whoever waits in several tubes hears of all of them: the look after lost words is for deaths."""
+    waits: list[float] = []
+    done = threading.Event()
+
+    def work(number: int) -> None:
+        with Client(two_gateways[number % 2].address) as client:
+            for place in range(3):
+                client.watch(f"{tube}-{(number + place) % 5}")
+            while not done.is_set():
+                if (job := client.reserve(timeout=1)) is not None:
+                    waits.append(time.monotonic() - float(job.text))
+                    client.delete(job)
+
+    with ThreadPoolExecutor(10) as pool:
+        working = [pool.submit(work, number) for number in range(10)]
+        with Client(two_gateways[0].address) as one, Client(two_gateways[1].address) as other:
+            for number in range(300):
+                putting = (one, other)[number % 2]
+                putting.put(str(time.monotonic()), tube=f"{tube}-{number % 5}")
+                time.sleep(0.002)  # so that somebody waits again
+        end = time.monotonic() + 20
+        while len(waits) < 300 and time.monotonic() < end:
+            time.sleep(0.01)
+        done.set()
+        for one_of_them in working:
+            one_of_them.result()
+    assert len(waits) == 300
+    assert sum(wait > 0.8 for wait in waits) < 4, sorted(waits)[-5:]  # a machine may stall
 
 
 def test_jobs_leave_by_priority_over_tubes_of_many_partitions(two_gateways: Two, tube: str) -> None:

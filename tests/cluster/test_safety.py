@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import trustme
 
 from beanrow import Client
 from beanrow.cluster.address import Place, read_store_address
 from beanrow.cluster.layout import LAYOUT, Layout, slot_of
 from beanrow.errors import BadValueError
-from tests.engines import Engine
+from tests.engines import Engine, free_ports
 from tests.need import need
 from tests.servers import GatewayServer
 
@@ -80,6 +82,33 @@ def test_a_password() -> None:
         assert "wrong" not in told
 
 
+def test_a_store_inside_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    need("redis")
+    authority = trustme.CA()
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(
+        str(tmp_path / "node.pem")
+    )
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    (port,) = free_ports(1)
+    flags = ["--tls-port", str(port), "--tls-auth-clients", "no"]
+    for flag in ("cert", "key"):
+        flags += [f"--tls-{flag}-file", str(tmp_path / "node.pem")]
+    flags += ["--tls-ca-cert-file", str(tmp_path / "ca.pem")]
+    with Engine(*flags):
+        told = refused("--store", f"rediss://127.0.0.1:{port}")
+        assert "certificate verify failed" in told
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+        with (
+            GatewayServer(store=f"rediss://127.0.0.1:{port}") as gateway,
+            Client(gateway.address) as client,
+        ):
+            client.watch("inside")
+            client.put("x", tube="inside")
+            job = client.reserve(timeout=5)
+            assert job is not None
+            client.delete(job)
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
@@ -110,6 +139,9 @@ def test_addresses() -> None:
     assert (address.is_cluster, address.ack) == (True, 1)
     assert (address.user, address.password) == ("u", "p@w")
     assert str(address) == "redis-cluster://a:1,[::1]:2,c:6379?ack=1"
+    address = read_store_address("rediss://a")
+    assert (address.is_cluster, address.tls, address.ack) == (False, True, 0)
+    assert str(address) == "rediss://a:6379?ack=0"
 
 
 def test_partitions_lie_evenly_over_all_slots() -> None:

@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,16 @@ def test_clear_and_undo(dash: Dash, client: Client, tube: str) -> None:
     assert "nothing to put back" in dash.refused(
         409, "/1/undo", change=dash.desk.changes.newest()[1].number
     )
+
+
+def test_two_who_undo_at_once_put_back_once(dash: Dash, client: Client, tube: str) -> None:
+    client.put_many([b"x"] * 250, tube=tube, delay=600)
+    dash.do("/1/tube", name=tube, action="clear")
+    fields: dict[str, object] = {"change": dash.desk.changes.newest()[0].number}
+    with ThreadPoolExecutor(4) as people:
+        answers = list(people.map(lambda _: dash.send("/1/undo", fields), range(4)))
+    assert sorted(one.status_code for one in answers) == [200, 409, 409, 409]
+    assert client.stats_tube(tube).current_jobs_delayed == 250
 
 
 def test_a_paused_tube_is_cleared_too(dash: Dash, client: Client, tube: str) -> None:

@@ -172,8 +172,8 @@ def test_a_difference_is_told_in_few_steps() -> None:
 
 @pytest.mark.parametrize(
     "seed",
-    # 5 drains, 19 lets time pass
-    [0, 5, 19, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(300, 320))],
+    # 5 drains; of the long ones 305 and 315 do, and 319 lets time pass
+    [0, 5, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(300, 320))],
 )
 def test_conversations_with_a_gateway(seed: int) -> None:
     need("redis")

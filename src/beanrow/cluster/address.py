@@ -1,4 +1,7 @@
-"""Where the store is: ``redis://`` names one node, ``redis-cluster://`` some nodes of a cluster."""
+"""Where the store is: ``redis://`` names one node, ``redis-cluster://`` some nodes of a cluster.
+
+``rediss://`` and ``rediss-cluster://`` are the same inside TLS.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,13 @@ from beanrow.errors import BadValueError
 __all__ = ["Place", "StoreAddress", "read_store_address"]
 
 _PORT = 6379
+_SCHEMES = {
+    "redis": (False, False),
+    "redis-cluster": (True, False),
+    "rediss": (False, True),
+    "rediss-cluster": (True, True),
+}
+"""Whether it is a cluster, and whether it is spoken to inside TLS."""
 _FORMS = "redis://HOST[:PORT][?ack=0|1] or redis-cluster://HOST[:PORT],HOST[:PORT]...[?ack=0|1]"
 
 
@@ -31,17 +41,18 @@ class StoreAddress(NamedTuple):
     ack: int
     user: str | None = None
     password: str | None = None
+    tls: bool = False
 
     def __str__(self) -> str:
         """Write it for people: without the password."""
-        scheme = "redis-cluster" if self.is_cluster else "redis"
+        scheme = ("rediss" if self.tls else "redis") + ("-cluster" if self.is_cluster else "")
         return f"{scheme}://{','.join(map(str, self.seeds))}?ack={self.ack}"
 
 
 def read_store_address(text: str) -> StoreAddress:
     """Read the address of a store; BadValueError tells what is wrong with it."""
     scheme, separator, rest = text.partition("://")
-    if not separator or scheme not in ("redis", "redis-cluster"):
+    if not separator or scheme not in _SCHEMES:
         raise BadValueError(f"store {_shown(text)!r} is not {_FORMS}")
     authority, _, query = rest.partition("?")
     authority = authority.rstrip("/")
@@ -54,9 +65,10 @@ def read_store_address(text: str) -> StoreAddress:
         seeds = tuple(_place(one) for one in authority.split(","))
     except ValueError as error:
         raise BadValueError(f"store {_shown(text)!r}: {error}") from None
-    if scheme == "redis" and len(seeds) > 1:
+    is_cluster, tls = _SCHEMES[scheme]
+    if not is_cluster and len(seeds) > 1:
         raise BadValueError(f"store {_shown(text)!r}: redis:// is one node; see redis-cluster://")
-    return StoreAddress(seeds, scheme == "redis-cluster", _ack(text, query), user, password)
+    return StoreAddress(seeds, is_cluster, _ack(text, query), user, password, tls)
 
 
 def _place(text: str) -> Place:

@@ -94,8 +94,8 @@ class Backend:
         self._handlers = self._handler_table()
 
     def _handler_table(self) -> dict[type, Handler]:
+        """What is not here is unknown: words that only our server has, and what is no command."""
         return {
-            requests.Put: self._put,
             requests.PutTooBig: self._put_too_big,
             requests.PutUnterminated: self._put_unterminated,
             requests.Use: self._use,
@@ -121,19 +121,12 @@ class Backend:
             requests.ListTubeUsed: self._list_tube_used,
             requests.ListTubesWatched: self._list_tubes_watched,
             requests.PauseTube: self._pause_tube,
-            requests.Auth: self._unknown,
             requests.Capabilities: self._capabilities,
             requests.PutInTube: self._put_in_tube,
             requests.PutUnique: self._put_unique,
             requests.Truncate: self._truncate,
             requests.ListJobs: self._list_jobs,
-            requests.ListTimes: self._unknown,
-            requests.ListLeases: self._unknown,
-            requests.ListClients: self._unknown,
-            requests.ListSlow: self._unknown,
-            requests.ClientName: self._unknown,
             requests.BadFormat: self._bad_format,
-            requests.UnknownCommand: self._unknown,
         }
 
     # -- what the gateway calls ---------------------------------------------------
@@ -168,23 +161,15 @@ class Backend:
         return session
 
     def execute(self, session: Session, request: requests.Request) -> Reply:
-        """Carry out one request, anything but ``quit``; the reply, or a coroutine of it."""
+        """Carry out one request, any but ``put`` and ``quit``; the reply, or a coroutine of it."""
         kind = request.__class__
         self.figures.requests[kind] += 1
-        return self._handlers[kind](session, request)
+        return self._handlers.get(kind, self._unknown)(session, request)
 
     async def put_all(self, session: Session, puts: Sequence[requests.Put]) -> bytes:
-        """Put several jobs at once; their replies."""
+        """Put one job or several at once; their replies."""
         self.figures.requests[requests.Put] += len(puts)
-        self._make_producer(session)
-        if self.is_draining:
-            return replies.DRAINING * len(puts)
-        ids = await self.store.put(session.used, puts)
-        self.figures.jobs += len(ids)
-        for put in puts:
-            if put.delay:
-                self._expect(self.store.layout.of_tube(session.used), put.delay * 1000)
-        return b"".join(map(replies.inserted, ids))
+        return await self._put_into(session.used, session, puts)
 
     def half_close(self, session: Session) -> None:
         """Note that the peer sends no more: no reserve of this session waits from now on."""
@@ -247,18 +232,16 @@ class Backend:
 
     # -- putting ------------------------------------------------------------------
 
-    async def _put(self, session: Session, request: requests.Put) -> bytes:
-        return await self._put_one(session, session.used, request)
-
-    async def _put_one(self, session: Session, tube: str, put: requests.Put) -> bytes:
+    async def _put_into(self, tube: str, session: Session, puts: Sequence[requests.Put]) -> bytes:
         self._make_producer(session)
         if self.is_draining:
-            return replies.DRAINING
-        (job_id,) = await self.store.put(tube, (put,))
-        self.figures.jobs += 1
-        if put.delay:
-            self._expect(self.store.layout.of_tube(tube), put.delay * 1000)
-        return replies.inserted(job_id)
+            return replies.DRAINING * len(puts)
+        ids = await self.store.put(tube, puts)
+        self.figures.jobs += len(ids)
+        for put in puts:
+            if put.delay:
+                self._expect(self.store.layout.of_tube(tube), put.delay * 1000)
+        return b"".join(map(replies.inserted, ids))
 
     def _put_too_big(self, session: Session, request: requests.PutTooBig) -> bytes:
         return replies.JOB_TOO_BIG
@@ -273,7 +256,7 @@ class Backend:
 
     async def _put_in_tube(self, session: Session, request: requests.PutInTube) -> bytes:
         await self._freshen(request.tube)
-        return await self._put_one(session, request.tube, requests.Put(*request[1:]))
+        return await self._put_into(request.tube, session, (requests.Put(*request[1:]),))
 
     async def _put_unique(self, session: Session, request: requests.PutUnique) -> bytes:
         self._make_producer(session)
@@ -532,9 +515,9 @@ class Backend:
     async def _freshen(self, tube: str) -> None:
         """Forget what is left of a tube that nobody referred to, before somebody does again."""
         if tube in self._unused:
-            self._unused.discard(tube)
             if tube not in referenced(await self._everybody()):
                 await self.store.prune(tube)
+            self._unused.discard(tube)
 
     # -- looking ------------------------------------------------------------------
 

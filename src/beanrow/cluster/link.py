@@ -45,7 +45,7 @@ _TURN = 200
 
 
 class Link(asyncio.Protocol):
-    """A connection. ``fault`` hears of an error of ours, ``ended`` when all is over."""
+    """A connection. ``fault`` hears of an error of ours, ``begun`` of the task that serves it."""
 
     def __init__(
         self,

@@ -9,6 +9,7 @@ Laws:
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, cast
 
@@ -87,15 +88,19 @@ class Node:
     async def _open(self, replicas: int) -> Lane:
         lane = Lane(self._refused, self._lane_lost, replicas)
         await self._connect(lane)
-        for greeting in greeting_of(self._address):
-            call = Call(greeting, asyncio.get_running_loop().create_future())
-            lane.send(call)
-            await call.future
+        try:
+            for greeting in greeting_of(self._address):
+                call = Call(greeting, asyncio.get_running_loop().create_future())
+                lane.send(call)
+                await call.future
+        except BaseException:
+            lane.close()
+            raise
         return lane
 
     async def _connect(self, protocol: asyncio.Protocol) -> None:
         loop = asyncio.get_running_loop()
-        await loop.create_connection(lambda: protocol, *self.place)
+        await loop.create_connection(lambda: protocol, *self.place, ssl=tls_of(self._address))
 
     def send(self, call: Call) -> None:
         """Send a call."""
@@ -161,10 +166,15 @@ def greeting_of(address: StoreAddress) -> list[bytes]:
     return [pack("AUTH", *user, address.password)]
 
 
+def tls_of(address: StoreAddress) -> ssl.SSLContext | None:
+    """Give what a connection is encrypted with; authorities are the system's, or SSL_CERT_FILE's."""
+    return ssl.create_default_context() if address.tls else None
+
+
 async def ask_once(place: Place, address: StoreAddress, *words: Word) -> Any:
     """Ask a node one thing on a connection of its own; ReplyError if it refuses."""
     async with asyncio.timeout(_CONNECT_SECONDS):
-        incoming, outgoing = await asyncio.open_connection(*place)
+        incoming, outgoing = await asyncio.open_connection(*place, ssl=tls_of(address))
         try:
             greetings = greeting_of(address)
             outgoing.write(b"".join([*greetings, pack(*words)]))

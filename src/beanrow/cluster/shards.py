@@ -59,6 +59,7 @@ class Shards:
         self._turn = itertools.count()
         self._repairing: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
+        self._looking = asyncio.Lock()
         self._closed = False
 
     # -- what the store asks of it ------------------------------------------------
@@ -206,6 +207,10 @@ class Shards:
 
     async def _look(self) -> str | None:
         """Find the nodes of all partitions and connect to them; tells what is in the way."""
+        async with self._looking:  # two at a time would connect to each node twice
+            return await self._look_once()
+
+    async def _look_once(self) -> str | None:
         try:
             places = await self._places()
         except StoreError as error:
@@ -256,7 +261,7 @@ class Shards:
 
     def _read_slots(self, asked: Place, slots: list[Any]) -> list[Place | None]:
         ranges = [
-            (first, last, Place(master[0].decode() or asked.host, master[1]))
+            (first, last, Place((master[0] or b"").decode() or asked.host, master[1]))
             for first, last, master, *_replicas in slots
         ]
         return [

@@ -381,6 +381,7 @@ async def undo_change(visit: Visit, form: Form) -> Response:
         visit.need(tube, EDIT)
     if not change.left_to_put_back:
         raise HTTPException(409, f"there is nothing to put back of change {number}")
+    change.undoing = True
     what = f"undo change {change.number}: {change.what}"
     undoing = await _carried_out(visit, _Plan(what, sorted(change.tubes), change.undone))
     return await _back(visit, undoing, "changes")

@@ -16,7 +16,7 @@ import json
 import tempfile
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -60,6 +60,8 @@ class Change:
         self.told: str = ""
         self.failed: bool = False
         self.running: bool = True
+        self.undoing: bool = False
+        """Whether it is being undone: twice at a time would put each job back twice."""
         self.put_back: int = 0
         """Lines of the undo file that were put back."""
         self.stopping = False
@@ -111,20 +113,20 @@ class Change:
     @property
     def left_to_put_back(self) -> int:
         """How many jobs can be put back as they were."""
-        return 0 if self.running else max(0, self._kept - len(self._spared) - self.put_back)
+        return 0 if self.running or self.undoing else self._left()
+
+    def _left(self) -> int:
+        return max(0, self._kept - len(self._spared) - self.put_back)
 
     def undone(self, client: Client, undoing: Change) -> str:
-        """Put the jobs back as they were; tells how many.
+        """Put the jobs back as they were; tells how many. ``undoing`` was set by who asks for it.
 
         What a worker holds meanwhile, or has finished, stays as it is.
         """
-        undoing.total = self.left_to_put_back
+        undoing.total = self._left()
         left: list[str] = []
-        with self._path.open("rb") as file:
-            kept = ((json.loads(line)["id"], read_spec(line, 1)) for line in file)
-            there = ((id, spec) for id, spec in kept if spec and id not in self._spared)
-            jobs = islice(there, self.put_back, None)
-            while some := list(islice(jobs, _AT_ONCE)):
+        try:
+            for some in self._kept_jobs():
                 gone = [spec for id, spec in some if id not in self._new_ids]
                 stored = store(client, gone)
                 left += [str(one) for one in stored if isinstance(one, BeanstalkError)]
@@ -133,9 +135,19 @@ class Change:
                         left += _put_back(client, self._new_ids[id], spec)
                 self.put_back += len(some)
                 undoing.advance(len(some))
-        put_back = undoing.done - len(left)
-        told = f"{count(put_back)} put back as before"
+        finally:
+            self.undoing = False
+        told = f"{count(undoing.done - len(left))} put back as before"
         return f"{told}; {len(left)} not: {left[0]}" if left else told
+
+    def _kept_jobs(self) -> Iterator[list[tuple[int, Spec]]]:
+        """Read the jobs that are to be put back, each with the id that it had."""
+        with self._path.open("rb") as file:
+            kept = ((json.loads(line)["id"], read_spec(line, 1)) for line in file)
+            there = ((id, spec) for id, spec in kept if spec and id not in self._spared)
+            jobs = islice(there, self.put_back, None)
+            while some := list(islice(jobs, _AT_ONCE)):
+                yield some
 
     def forget(self) -> None:
         """Remove the undo file."""

@@ -28,7 +28,7 @@ _AT_ONCE, _OFTEN, _SELDOM = 0.02, 0.5, 5.0
 _SHARE = 2
 """How many times as long as a look takes the next one is away, at least."""
 _PATIENCE = 5.0
-_MOST_WAIT = 0.2
+_MOST_WAIT = 0.5
 """Seconds: for an answer of the server; and for a look that a page waits for, if there is one."""
 _FOR_RATES = 3.0
 """Seconds that a rate is taken over: over less, three jobs would be a storm."""
@@ -65,7 +65,8 @@ class Source:
         while True:
             begin = time.monotonic()
             await self.look()
-            took = time.monotonic() - begin
+            # A server that does not answer is waited for, not looked at: it is asked again soon.
+            took = 0.0 if self.trouble else time.monotonic() - begin
             self._wanted.clear()
             self._hurried = False
             with suppress(TimeoutError):

@@ -57,9 +57,12 @@ class _Lane:
             if self.returned is None:
                 self.returned = []
             heappush(self.returned, (job.id, job))
-            return
-        if len(line) >= _SHORT and isinstance(line, list):
-            self.line = deque(line)
+        if len(line) >= _SHORT:
+            self.lengthen()
+
+    def lengthen(self) -> None:
+        if isinstance(self.line, list):
+            self.line = deque(self.line)
 
     def first(self) -> Job:
         returned = self.returned
@@ -110,10 +113,12 @@ class ReadyQueue:
         lane = self._lanes.get(job.priority)
         if lane.__class__ is _Lane:
             job.priority = lane.priority  # one number for all of them: 32 bytes a job
-            line = lane.line
-            if job.id > lane.last and line.__class__ is deque:  # a new job in a long line
+            if job.id > lane.last:  # nearly always: a new job; as ``_Lane.push``
                 lane.last = job.id
+                line = lane.line
                 line.append(job)
+                if len(line) == _SHORT:
+                    lane.lengthen()
             else:
                 lane.push(job)
         elif lane.__class__ is Job:

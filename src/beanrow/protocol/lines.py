@@ -105,21 +105,27 @@ def _usual_put(rest: bytes) -> PutLine | None:
     if len(fields) != 4 or b"" in fields or not b"".join(fields).isdigit():
         return None
     first, second, third, fourth = fields
-    priority, delay, ttr, size = int(first), int(second), int(third), int(fourth)
+    delay, ttr = _known_numbers.get(second), _known_numbers.get(third)
+    if delay is None:
+        delay = _know(second)
+    if ttr is None:
+        ttr = _know(third)
+    priority, size = int(first), int(fourth)
     if priority > MAX_UINT32 or delay > MAX_UINT32 or ttr > MAX_UINT32 or size > MAX_UINT32:
         return None
-    return _new(PutLine, (priority, delay, _shared(ttr), size, None))  # type: ignore[no-any-return]
+    return _new(PutLine, (priority, delay, ttr, size, None))  # type: ignore[no-any-return]
 
 
-_MOST_SHARED = 256
-_shared_numbers: dict[int, int] = {}
+_MOST_KNOWN = 256
+_known_numbers: dict[bytes, int] = {}
+"""Delays and ttrs: always the same few. A job keeps its own, so one object for all is memory too."""
 
 
-def _shared(number: int) -> int:
-    """Give the one object for all numbers like it: a job keeps its ttr for as long as it lives."""
-    if len(_shared_numbers) > _MOST_SHARED:
-        _shared_numbers.clear()
-    return _shared_numbers.setdefault(number, number)
+def _know(digits: bytes) -> int:
+    if len(_known_numbers) >= _MOST_KNOWN:
+        _known_numbers.clear()
+    _known_numbers[digits] = number = int(digits)
+    return number
 
 
 def _number(rest: bytes, most: int) -> int | None:
