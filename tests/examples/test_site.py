@@ -48,6 +48,14 @@ def test_a_page_that_is_not_written_is_left_out(tmp_path: Path) -> None:
     assert written(nav, tmp_path) == [{"A": "here.md"}, {"B": [{"C": "here.md"}]}]
 
 
+def test_every_page_has_a_place_in_the_navigation() -> None:
+    named = re.findall(r"^ +- .+: (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+    docs = ROOT / "docs"
+    pages = {str(page.relative_to(docs)) for page in docs.rglob("*.md")}
+    assert pages - set(named) == set(), "give it a line below nav in mkdocs.yml"
+    assert len(named) == len(set(named))
+
+
 @pytest.mark.long
 @pytest.mark.timeout(300)
 def test_the_site_is_built_without_network_and_without_a_warning(tmp_path: Path) -> None:
