@@ -41,34 +41,37 @@ class Growth(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """What grows, and the command it is measured with."""
+    """What grows, what it is filled with, and the workloads it is measured with."""
 
     name: str
-    workload: str
     fill: str
+    workloads: tuple[str, str]
 
 
-JOBS_KINDS = (
-    Kind("ready jobs, FIFO: put", "put", "put"),
-    Kind("ready jobs, FIFO: cycle", "cycle", "put"),
-    Kind("ready jobs, random: put", "put-random", "put-random"),
-    Kind("ready jobs, random: cycle", "cycle-random", "put-random"),
+KINDS = (
+    Kind("ready jobs, FIFO", "put", ("cycle", "put")),
+    Kind("ready jobs, random", "put-random", ("cycle-random", "put-random")),
+    Kind("tubes", "", ("cycle", "put")),
 )
-TUBE_KINDS = (Kind("tubes: put", "put", ""), Kind("tubes: cycle", "cycle", ""))
+Growths = tuple[Growth, Growth]
+"""Of the two workloads of a kind."""
 
 
 def section(terms: Terms) -> Section:
-    points = [(kind, IN_MEMORY) for kind in (*JOBS_KINDS, *TUBE_KINDS)]
+    points = [(kind, IN_MEMORY) for kind in KINDS]
     results = in_turns(
         terms, "flat", terms.long_rounds, points, lambda server, kind: _run(terms, server, kind)
     )
     lines = ["FLAT: cost with many over cost with few", "", *EXPLANATION.splitlines(), "", HEAD]
     verdicts = []
     for kind, runs in results.items():
-        growth = median(runs[1], lambda run: run.ratio)
-        verdict = Verdict(f"flat: {kind.name}", growth, GOAL)
-        lines.append(row(kind.name, map(_words, runs), "", verdict))
-        verdicts.append(verdict)
+        for number, workload in enumerate(kind.workloads):
+            what = f"{kind.name}: {workload.partition('-')[0]}"
+            sides = [[growths[number] for growths in side] for side in runs]
+            growth = median(sides[1], lambda run: run.ratio)
+            verdict = Verdict(f"flat: {what}", growth, GOAL)
+            lines.append(row(what, map(_words, sides), "", verdict))
+            verdicts.append(verdict)
     return Section(lines, verdicts)
 
 
@@ -77,31 +80,36 @@ def _words(runs: Sequence[Growth]) -> str:
     return f"{few:.2f} -> {many:.2f} {median(runs, lambda run: run.ratio):5.2f}"
 
 
-def _run(terms: Terms, server: Contender, kind: Kind) -> Growth:
-    return _with_jobs(terms, server, kind) if kind.fill else _with_tubes(terms, server, kind)
+def _run(terms: Terms, server: Contender, kind: Kind) -> Growths:
+    few, many = (_with_jobs if kind.fill else _with_tubes)(terms, server, kind)
+    return Growth(few[0], many[0]), Growth(few[1], many[1])
 
 
-def _with_jobs(terms: Terms, server: Contender, kind: Kind) -> Growth:
+def _with_jobs(terms: Terms, server: Contender, kind: Kind) -> list[list[float]]:
     with contender.running(server, terms.cores.server) as running:
         drive = _driver(terms, running)
         costs = []
         for jobs in (FEW, MANY - MEASURED):
             drive(Load(kind.fill, 1, FILL_DEPTH, most=jobs, warm_up=0, used_queue=True))
-            load = Load(kind.workload, CONNECTIONS, DEPTH, most=MEASURED, used_queue=True)
-            costs.append(drive(load).cpu_us)
-    return Growth(*costs)
+            costs.append([drive(load).cpu_us for load in _loads(kind)])
+    return costs
 
 
-def _with_tubes(terms: Terms, server: Contender, kind: Kind) -> Growth:
+def _with_tubes(terms: Terms, server: Contender, kind: Kind) -> list[list[float]]:
     costs = []
     for tubes in (1, TUBES):
         with contender.running(server, terms.cores.server) as running:
             _make_tubes(running.port, tubes)
-            load = Load(
-                kind.workload, CONNECTIONS, DEPTH, most=MEASURED, tubes=tubes, used_queue=True
-            )
-            costs.append(_driver(terms, running)(load).cpu_us)
-    return Growth(*costs)
+            loads = [load._replace(tubes=tubes) for load in _loads(kind)]
+            costs.append([_driver(terms, running)(load).cpu_us for load in loads])
+    return costs
+
+
+def _loads(kind: Kind) -> list[Load]:
+    return [
+        Load(workload, CONNECTIONS, DEPTH, most=MEASURED, used_queue=True)
+        for workload in kind.workloads
+    ]
 
 
 def _driver(terms: Terms, running: Running) -> Callable[[Load], LoadResult]:
