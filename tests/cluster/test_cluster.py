@@ -22,6 +22,8 @@ from tests.engines import Cluster, Engine
 from tests.need import need
 from tests.servers import GatewayServer
 
+pytestmark = pytest.mark.long
+
 ENOUGH = 30_000
 BEHIND = 12_000_000
 """Bytes that a replica lacks: twice what the system keeps for one connection."""
@@ -99,7 +101,6 @@ def test_a_partition_that_moves(cluster: Cluster, tube: str) -> None:
         assert _owner(target, slot) == target.port
 
 
-@pytest.mark.long
 def test_a_partition_that_moves_whole(tube: str) -> None:
     """As Valkey 9 does it: no command has to wait."""
     need("valkey9")
@@ -215,7 +216,6 @@ def judge(made: Stage, record: Callable[[str, object], None]) -> None:
         assert "internal error" not in gateway.told()
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("kind", ["redis", "valkey9"])
 def test_nothing_is_lost_with_a_master(
     stage: Callable[..., Stage], kind: str, record_property: Callable[[str, object], None]
@@ -225,7 +225,6 @@ def test_nothing_is_lost_with_a_master(
     judge(made, record_property)
 
 
-@pytest.mark.long
 def test_nothing_is_lost_with_a_master_whose_replica_is_behind(
     stage: Callable[..., Stage], record_property: Callable[[str, object], None]
 ) -> None:
@@ -234,7 +233,6 @@ def test_nothing_is_lost_with_a_master_whose_replica_is_behind(
     judge(made, record_property)
 
 
-@pytest.mark.long
 def test_nothing_is_lost_with_a_master_that_wakes_after_its_failover(
     stage: Callable[..., Stage], record_property: Callable[[str, object], None]
 ) -> None:
@@ -243,7 +241,6 @@ def test_nothing_is_lost_with_a_master_that_wakes_after_its_failover(
     judge(made, record_property)
 
 
-@pytest.mark.long
 def test_nothing_is_lost_with_a_gateway(
     stage: Callable[..., Stage], record_property: Callable[[str, object], None]
 ) -> None:
@@ -278,7 +275,6 @@ def test_nothing_is_lost_with_a_gateway(
     judge(made, record_property)
 
 
-@pytest.mark.long
 def test_the_ledger_sees_what_unsafe_settings_lose(
     stage: Callable[..., Stage], record_property: Callable[[str, object], None]
 ) -> None:

@@ -12,10 +12,12 @@ from tests.engines import Engine
 from tests.need import need
 from tests.servers import GatewayServer
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize(
     "kind",
-    ["redis", *(pytest.param(kind, marks=pytest.mark.long) for kind in ("valkey8", "valkey9"))],
+    ["redis", "valkey8", "valkey9"],
 )
 def test_a_gateway_conforms(kind: str) -> None:
     need(kind)

@@ -17,6 +17,8 @@ from tests.engines import Engine, free_ports
 from tests.need import need
 from tests.servers import GatewayServer
 
+pytestmark = pytest.mark.long
+
 
 def refused(*flags: str) -> str:
     """Start a gateway that does not come up; what it says."""

@@ -8,10 +8,14 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from beanrow import Client
 from tests.engines import Engine
 from tests.need import need
 from tests.servers import GatewayServer
+
+pytestmark = pytest.mark.long
 
 
 def beanrow(*arguments: str) -> subprocess.CompletedProcess[str]:

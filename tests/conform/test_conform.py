@@ -132,6 +132,7 @@ TIMED = {name for name, (_, numbers) in PLANTED.items() if max(numbers) > 800}
 
 
 @pytest.mark.parametrize("name", sorted(PLANTED.keys() - TIMED))
+@pytest.mark.long
 def test_a_wrong_server_is_found(
     name: str, beanstalk: Beanstalk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -198,6 +198,7 @@ def test_says_in_one_line_that_there_is_no_server(
     assert told.count("\n") == 1
 
 
+@pytest.mark.long
 def test_a_killed_worker_costs_no_job(
     start: Callable[..., Demo], client: Client, fresh_daemon: Daemon
 ) -> None:
@@ -244,6 +245,7 @@ def test_without_workers_it_tells_what_is_missing(
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.long
 def test_stopped_it_ends_all_and_removes_its_jobs(
     start: Callable[..., Demo], client: Client, fresh_daemon: Daemon, name: str
 ) -> None:
@@ -287,6 +289,7 @@ def test_a_server_that_dies_is_told_in_one_line(
     wait_until_ended(children)
 
 
+@pytest.mark.long
 def test_killed_it_leaves_no_process(start: Callable[..., Demo]) -> None:
     demo = start("--pages", str(MANY_PAGES))
     demo.workers()

@@ -21,9 +21,9 @@ def live(first: int, count: int) -> None:
             pytest.fail(f"{error}\nto repeat it:\n    {command(seed, STEPS)}", pytrace=False)
 
 
-@pytest.mark.parametrize("first", range(0, 300, 50))
+@pytest.mark.parametrize("first", range(0, 120, 40))
 def test_histories(first: int) -> None:
-    live(first, 50)
+    live(first, 40)
 
 
 @pytest.mark.long
@@ -33,6 +33,7 @@ def test_two_thousand_histories(first: int) -> None:
     live(first, 500)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.__name__)
 def test_a_planted_bug_is_found(bug: type[Engine]) -> None:
     for seed in range(300):

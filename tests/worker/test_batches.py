@@ -35,6 +35,7 @@ def ran(ledger: Ledger) -> list[int]:
 
 
 @each_kind
+@pytest.mark.long
 def test_stops_under_load_lose_and_double_nothing(
     server: Server, client: Client, tube: str, ledger: Ledger, kind: str
 ) -> None:
@@ -81,6 +82,7 @@ def test_a_long_job_keeps_the_leases_of_its_batch(
 
 
 @one_server
+@pytest.mark.long
 def test_kill_9_of_children_loses_nothing(
     server: Server, client: Client, tube: str, ledger: Ledger
 ) -> None:

@@ -190,6 +190,7 @@ def test_what_outlasts_the_grace_time_is_given_back_and_costs_no_attempt(
 
 
 @each_kind
+@pytest.mark.long
 def test_rolling_restarts_under_load_lose_and_double_nothing(
     server: Server, client: Client, tube: str, ledger: Ledger, kind: str
 ) -> None:

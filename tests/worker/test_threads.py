@@ -476,7 +476,11 @@ def test_a_worker_tells_who_it_is(app: App, client: Client, tube: str, told: Tol
         if "list-leases" in client.capabilities():
             (lease,) = [one for one in client.list_leases() if one.id == job_id]
             assert lease.client.endswith(f"/{os.getpid()}")
-            named = [one for one in client.list_clients() if one.client == lease.client]
-            assert sorted(one.held for one in named) == [0, 1]
+
+            def held() -> list[int]:
+                named = [one for one in client.list_clients() if one.client == lease.client]
+                return sorted(one.held for one in named)
+
+            until(lambda: held() == [0, 1])  # the other thread may be on its way still
         go.set()
         until(lambda: is_gone(client, job_id))

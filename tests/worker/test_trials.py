@@ -22,6 +22,8 @@ from tests.servers import Daemon, Server, find_daemon, served_by
 from tests.worker.conftest import KINDS, each_kind, one_server, until
 from tests.worker.worker_process import Ledger, worker_process
 
+pytestmark = pytest.mark.long
+
 JOBS = 3000
 
 
@@ -135,7 +137,6 @@ def test_cuts_of_the_network_under_load(
     check(ledger, JOBS)
 
 
-@pytest.mark.long
 @each_kind
 def test_many_poison_jobs_do_not_slow_the_good(
     server: Server, client: Client, tube: str, ledger: Ledger, kind: str
