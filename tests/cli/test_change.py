@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -121,10 +122,16 @@ def test_touch_holds_a_job_beyond_its_ttr(client: Client, tube: str, at: tuple[s
     job_id = client.put("x", tube=tube, ttr=1, priority=9)
     client.watch(tube)
     taken: list[object] = []
-    look = threading.Thread(target=lambda: taken.append(client.reserve(timeout=1)))
-    look.start()
-    done = told("touch", str(job_id), "--for", "1.5", *at)
-    look.join()
+
+    def look() -> None:
+        while client.stats_job(job_id).state != "reserved":
+            time.sleep(0.01)
+        taken.append(client.reserve(timeout=1))
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    done = told("touch", str(job_id), "--for", "4", *at)
+    looking.join()
     assert taken == [None]
     assert done["state"] == client.stats_job(job_id).state == "ready"
     assert client.stats_job(job_id).pri == 9
