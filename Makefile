@@ -29,7 +29,7 @@ test: lint types pytest ## lint, mypy --strict and the tests, under 5 minutes
 
 test-long: $(VENV)/.test-installed $(VENV)/.test-long-installed try-install-daemon try-install-browser ## the tests that take minutes: long loops and histories
 	@$(MAKE) --no-print-directory install-php || true
-	$(PY) -m pytest -m long --timeout 1800
+	$(PY) -m pytest -n 3 --dist worksteal -m long --timeout 1800
 
 bench: $(VENV)/.bench-installed install-daemon install-compiler ## client and server side by side with others
 	$(PY) -m bench
@@ -57,7 +57,7 @@ types: $(VENV)/.test-installed ## mypy --strict
 	$(PY) -m mypy --strict $(CODE)
 
 pytest: $(VENV)/.test-installed try-install-daemon try-install-tmux ## the tests alone
-	$(PY) -m pytest -n 2 -m "not long"
+	$(PY) -m pytest -n 4 --dist worksteal -m "not long"
 
 format: $(VENV)/.test-installed ## put the code into the one format
 	$(PY) -m ruff check --fix --quiet . || true
