@@ -86,8 +86,9 @@ class Twin:
         )
 
     def backlog(self, connection: int) -> int:
-        """Bytes that were sent and not yet carried out: behind a wait, or half a line."""
-        return self.connections[connection]._stream.buffered
+        """How much was sent and not yet carried out: behind a wait, or half a line."""
+        one = self.connections[connection]
+        return one._stream.buffered + len(one._ahead)
 
     def others_have_backlog(self, connection: int) -> bool:
         """Whether another connection goes on with something once its wait is over."""
@@ -110,7 +111,7 @@ class Twin:
         stream = copy(self.connections[connection]._stream)
         stream._chunks = [chunk[:] for chunk in stream._chunks]  # small ones are added to in place
         stream.feed(data)
-        requests: list[Request] = []
+        requests = self.connections[connection]._ahead[:]
         while (request := stream.next()) is not None:
             requests.append(request)
         if stream._put is None:
