@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ import pytest
 
 from beanrow import Client
 from tests.servers import OurServer, Server
-from tests.worker.conftest import each_kind, is_gone, one_server, until
+from tests.worker.conftest import KINDS, each_kind, is_gone, one_server, until
 from tests.worker.worker_process import Ledger, elapsed, is_alive, worker_process
 
 
@@ -41,13 +42,16 @@ def test_jobs_run_once_and_sigterm_ends_the_worker(
 
 
 @pytest.mark.long
-@each_kind
-@pytest.mark.parametrize("task", ["sleep", "later", "block", "hog"])
+@pytest.mark.parametrize(
+    ("kind", "task"),
+    [
+        *itertools.product(KINDS, ["sleep", "later", "block"]),
+        ("--processes", "hog"),  # only a parent can touch for a child that holds its interpreter
+    ],
+)
 def test_a_job_of_many_ttr_runs_once(
     server: Server, client: Client, tube: str, ledger: Ledger, kind: str, task: str
 ) -> None:
-    if task == "hog" and kind != "--processes":
-        pytest.skip("only a parent process can touch for a child that holds its interpreter")
     job_id = put(client, tube, task, n=1, seconds=4)
     with worker_process(server.address, tube, ledger, kind, "2") as worker:
         ledger.wait_for("ran")
