@@ -157,10 +157,12 @@ def test_a_server_that_is_wrong_about_time_is_found(
 def test_what_is_wrong_now_and_then_is_told(
     beanstalk: Beanstalk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    beanstalk.faults.cut("peek")
-    report = play_all(
-        Place(*split(beanstalk)), [case for case in CASES if case.number in (101, 102)]
-    )
+    cases = [case for case in CASES if case.number in (101, 102)]
+    for _ in range(3):  # a client of another test that looks for its old server may be struck
+        beanstalk.faults.cut("peek")
+        report = play_all(Place(*split(beanstalk)), cases)
+        if any(one.tries > 1 for one in report.outcomes):
+            break
     assert [(one.result, one.tries) for one in report.outcomes] == [("agrees", 2), ("agrees", 1)]
     assert "Only at the second try:\n  101 put stores" in conform_report.told(report, KNOWN)
 

@@ -37,7 +37,10 @@ class Terminal:
         self._tmux = [str(TMUX), "-S", str(socket), "-f", os.devnull]
         self._size = size
         width, height = map(str, size)
-        session = ("new-session", "-d", "-x", width, "-y", height, f"{command}; echo ended $?; cat")
+        # Who looks at its terminal too early may find that it has no size yet, and take 80x24.
+        sized = f'until [ "$(stty size)" = "{height} {width}" ]; do sleep 0.01; done'
+        shell = f"{sized}; {command}; echo ended $?; cat"
+        session = ("new-session", "-d", "-x", width, "-y", height, shell)
         self._run(*session)
 
     def _run(self, *words: str) -> str:
@@ -89,7 +92,16 @@ def open_terminal(tmp_path: Path) -> Iterator[Open]:
 
     def start(server: Server, size: tuple[int, int], **variables: str) -> Terminal:
         settings = [f"{name}={value}" for name, value in variables.items()]
-        words = ["env", f"PYTHONPATH={os.environ.get('PYTHONPATH', '')}", *settings, *COMMAND]
+        words = [
+            "env",
+            "-u",
+            "COLUMNS",
+            "-u",
+            "LINES",
+            f"PYTHONPATH={os.environ.get('PYTHONPATH', '')}",
+            *settings,
+            *COMMAND,
+        ]
         words += ["top", "--server", server.address, "--interval", "0.2"]
         opened.append(Terminal(tmp_path / f"tmux{len(opened)}", size, shlex.join(words)))
         return opened[-1]
