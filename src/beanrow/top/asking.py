@@ -27,14 +27,18 @@ class Asking:
     def __init__(self, url: str) -> None:
         self._client = Client(url, timeout=_TIMEOUT)
         self._thread = ThreadPoolExecutor(1, "top")
+        self._closed = False
 
     async def __call__(self, question: Callable[[Client], T]) -> T:
-        """Ask; gives what ``question`` gives or raises."""
+        """Ask; gives what ``question`` gives or raises. CancelledError after ``close``."""
+        if self._closed:  # a look that was between two questions when the view ended
+            raise asyncio.CancelledError
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, question, self._client)
 
     def close(self) -> None:
         """Close the connection; what is still asked is given up."""
+        self._closed = True
         self._thread.shutdown(wait=False, cancel_futures=True)
         self._client.close()
 
