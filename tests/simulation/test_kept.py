@@ -44,16 +44,16 @@ def test_a_planted_bug_is_found(name: str) -> None:
 
 def test_histories_go_far() -> None:
     """Where little happens nothing is found: all ways to end, all policies, many restarts."""
-    told = [line.split(" ", 1)[1] for seed in range(60) for line in story(seed)]
+    told = [line.split(" ", 1)[1] for seed in range(100) for line in story(seed)]
     for words, least in (
-        ("kill", 20),
-        ("power", 40),
-        ("    in the middle of an operation", 30),
-        ("stop", 20),
-        ("begins again", 150),
-        ("the journal can be written again", 6),
+        ("kill", 30),
+        ("power", 60),
+        ("    in the middle of an operation", 50),
+        ("stop", 30),
+        ("begins again", 200),
+        ("the journal can be written again", 10),
         ("the journal has room again: puts are taken", 2),
-        ("the wall clock is set forward", 6),
+        ("the wall clock is set forward", 10),
     ):
         assert told.count(words) >= least, (words, told.count(words))
     assert sum(line.startswith("no room for the journal") for line in told) >= 4
