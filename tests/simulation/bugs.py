@@ -168,9 +168,9 @@ class TubeGoneTooSoon(Engine):
     """A reserved job does not keep its tube."""
 
     def _drop_if_unused(self, tube: Tube) -> None:
-        jobs, tube.jobs = tube.jobs, tube.jobs - tube.reserved
+        reserved, tube.reserved = tube.reserved, 0
         super()._drop_if_unused(tube)
-        tube.jobs = jobs
+        tube.reserved = reserved
 
 
 class TubeKeptForEver(Engine):

@@ -63,10 +63,6 @@ def _check_waiters(engine: Engine, sessions: Collection[Session]) -> None:
 
 def _check_counters(engine: Engine, sessions: Collection[Session]) -> None:
     counters = engine.counters
-    states = Counter(job.state for job in engine.jobs.values())
-    counted = (counters.reserved, counters.delayed, counters.buried)
-    _demand(counted == (states[RESERVED], states[DELAYED], states[BURIED]), "jobs by state")
-    _demand(counters.urgent == sum(map(_is_urgent, engine.jobs.values())), "urgent jobs")
     _demand(counters.connections == len(sessions), "connections")
     _demand(counters.waiting == sum(session.waiting for session in sessions), "who waits")
     _demand(counters.producers == sum(session.is_producer for session in sessions), "producers")

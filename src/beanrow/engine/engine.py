@@ -254,7 +254,6 @@ class Engine(Queue):
         tube = session.used
         job = Job(job_id, tube, priority, delay, ttr or 1, body, now)
         self.jobs.add(job)
-        tube.jobs += 1
         tube.bytes += len(body)
         tube.total_jobs += 1
         if delay:
@@ -330,12 +329,8 @@ class Engine(Queue):
     # -- finishing ----------------------------------------------------------------
 
     def _delete(self, session: Session, request: requests.Delete, now: int) -> bytes:
-        job = self.jobs.find(request[0])
-        if job is None:
-            return replies.NOT_FOUND
-        if job.state is not RESERVED:
-            self._take_out_of_turn(job, DELETED)
-        elif job.holder is session:
+        job = session.held.get(request[0])
+        if job is not None:
             ran, tube = now - job.since, job.tube
             try:  # Tube.count_run without its call: 50 ns
                 tube.runs[ran.bit_length()] += 1
@@ -344,7 +339,10 @@ class Engine(Queue):
                 tube.count_run(ran)
             self._let_go(job)
         else:
-            return replies.NOT_FOUND
+            job = self.jobs.find(request[0])
+            if job is None or job.state is RESERVED:
+                return replies.NOT_FOUND
+            self._take_out_of_turn(job, DELETED)
         job.tube.cmd_delete += 1
         self._forget(job)
         return replies.DELETED

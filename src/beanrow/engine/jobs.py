@@ -28,12 +28,11 @@ class Jobs(Mapping[int, Job]):
     ``find``, ``add`` and ``remove`` are for each job; what a mapping has is for all else.
     """
 
-    __slots__ = ("_count", "_most_pages", "_newest", "_pages")
+    __slots__ = ("_most_pages", "_newest", "_pages")
 
     def __init__(self) -> None:
         self._pages: dict[int, dict[int, Job]] = {}
         self._newest = -1
-        self._count = 0
         self._most_pages = 0
 
     def find(self, job_id: int) -> Job | None:
@@ -50,14 +49,12 @@ class Jobs(Mapping[int, Job]):
             self._newest = number
             self._most_pages = max(self._most_pages, len(self._pages))
         page[job.id] = job
-        self._count += 1
 
     def remove(self, job: Job) -> None:
         """Remove a job; KeyError if it is not there."""
         number = job.id // _PAGE
         page = self._pages[number]
         del page[job.id]
-        self._count -= 1
         left = len(page)
         if left in _SHRINK_AT and number != self._newest:
             if left:
@@ -76,7 +73,7 @@ class Jobs(Mapping[int, Job]):
         return self._pages[job_id // _PAGE][job_id]
 
     def __len__(self) -> int:
-        return self._count
+        return sum(map(len, self._pages.values()))
 
     def __iter__(self) -> Iterator[int]:
         return chain.from_iterable(self._pages.values())

@@ -120,7 +120,6 @@ class Queue:
         tube = job.tube
         if job.priority < URGENT_PRIORITY:
             tube.urgent += 1
-            self.counters.urgent += 1
         tube.ready.push(job)
         if tube.waiting:
             self._match(tube, now)
@@ -148,7 +147,6 @@ class Queue:
         tube.waited += waited
         if job.priority < URGENT_PRIORITY:
             tube.urgent -= 1
-            self.counters.urgent -= 1
         return job
 
     def _hand(self, job: Job, session: Session, now: int) -> bytes:
@@ -159,7 +157,6 @@ class Queue:
         job.deadline = deadline = now + job.ttr * SECOND
         session.held[job.id] = job
         job.tube.reserved += 1
-        self.counters.reserved += 1
         if deadline < session.soonest:
             session.soonest = deadline
             if deadline < session.alarm:
@@ -173,7 +170,6 @@ class Queue:
         del job.holder.held[job.id]  # type: ignore[union-attr]  # a reserved job has a holder
         job.holder = None
         job.tube.reserved -= 1
-        self.counters.reserved -= 1
 
     def _give_back(self, session: Session, now: int) -> None:
         """Make all jobs of a session ready, in the order of their reservation, and end it."""
@@ -198,32 +194,27 @@ class Queue:
         job.state = state
         if job.priority < URGENT_PRIORITY:
             job.tube.urgent -= 1
-            self.counters.urgent -= 1
         job.tube.ready.discard()
 
     def _delay(self, job: Job, now: int) -> None:
         job.state = DELAYED
         job.deadline = now + job.delay * SECOND
         job.tube.delayed.push(job)
-        self.counters.delayed += 1
         self._timers.set(job.tube, job.deadline)
 
     def _undelay(self, job: Job, state: State) -> None:
         """Take a delayed job, its delay over or out of turn."""
         job.state = state
         job.tube.delayed.discard()
-        self.counters.delayed -= 1
 
     def _bury_job(self, job: Job) -> None:
         job.state = BURIED
         job.buries += 1
         self._burials = job.deadline = self._burials + 1
         job.tube.buried[job.id] = job
-        self.counters.buried += 1
 
     def _unbury(self, job: Job) -> None:
         del job.tube.buried[job.id]
-        self.counters.buried -= 1
 
     def _take_out_of_turn(self, job: Job, state: State) -> None:
         """Take a job that nobody holds from wherever it is, into ``state``."""
@@ -241,10 +232,9 @@ class Queue:
         if self._key_of_job:
             self.keys.let_go(job.id)
         tube = job.tube
-        tube.jobs -= 1
         tube.bytes -= len(job.body)
         job.body = b""  # a stale entry of a queue may keep the job for long
-        if not (tube.jobs or tube.using or tube.watching):
+        if not (tube.using or tube.watching):
             self._drop_if_unused(tube)
 
     # -- who waits ----------------------------------------------------------------
@@ -280,7 +270,7 @@ class Queue:
 
     def _drop_if_unused(self, tube: Tube) -> None:
         """Drop a tube without jobs that nobody uses or watches; the last one takes its place."""
-        if tube.jobs or tube.using or tube.watching or tube is self._default:
+        if tube.using or tube.watching or tube.jobs or tube is self._default:
             return
         if self.tubes.get(tube.name) is not tube:
             return  # dropped before: a session that ends asks for each of its tubes

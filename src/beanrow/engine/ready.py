@@ -184,12 +184,12 @@ class ReadyQueue:
         while True:
             priority = self._priorities[0]
             lane = self._lanes[priority]
-            if lane.__class__ is _Lane and len(lane.line) > _SHORT and not lane.returned:
-                # Nearly always: there are many, and none came back.
-                job: Job = lane.line.popleft()  # type: ignore[union-attr]  # so many: a deque
+            if lane.__class__ is _Lane and len(lane.line) > 1 and not lane.returned:
+                line = lane.line  # nearly always: there are several, and none came back
+                job: Job = line.pop(0) if line.__class__ is list else line.popleft()
             else:
                 job = self._pop_entry()
-            if job.state is READY and job.priority == priority:
+            if not self._stale or (job.state is READY and job.priority == priority):
                 self.count -= 1
                 return job
             self._stale -= 1

@@ -219,7 +219,6 @@ class RecordingEngine(Engine):
                 tube = self._tube(stand_in.name)
                 line = ready.setdefault(tube, [])
             job.tube = tube
-            tube.jobs += 1
             tube.bytes += len(job.body)
             job.created = min(job.created, now)
             if job.state is DELAYED:
@@ -231,7 +230,6 @@ class RecordingEngine(Engine):
                 job.since = now
                 line.append(job)
         for tube, line in ready.items():
-            self.size += tube.bytes + tube.jobs * len(tube.name)
             self._restore_ready(tube, line)
         for job in sorted(delayed, key=_deadline):
             self._restore_delayed(job, now)
@@ -239,6 +237,8 @@ class RecordingEngine(Engine):
             job.buries -= 1  # _bury_job counts one more
             self._burials = job.deadline - 1
             self._bury_job(job)
+        for tube in self.tubes.values():
+            self.size += tube.bytes + tube.jobs * len(tube.name)
         for record in tubes.values():
             self._restore_tube(record, now)
         for key in keys:
@@ -253,12 +253,10 @@ class RecordingEngine(Engine):
         """Do for all ready jobs of a tube what ``_make_ready`` does for one: nobody waits yet."""
         tube.ready.fill(jobs)
         tube.urgent = sum(job.priority < URGENT_PRIORITY for job in jobs)
-        self.counters.urgent += tube.urgent
 
     def _restore_delayed(self, job: Job, now: int) -> None:
         job.deadline = min(job.deadline, now + job.delay * SECOND)
         job.tube.delayed.push(job)
-        self.counters.delayed += 1
         self._timers.set(job.tube, job.deadline)
 
     def _restore_key(self, key: Key, now: int) -> None:

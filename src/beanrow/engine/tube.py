@@ -1,7 +1,7 @@
 """A tube: its jobs by state, who waits for them, and its counts.
 
-Law: ``jobs`` = ready + reserved + delayed + buried, whatever happens, and ``bytes`` those of
-their bodies.
+Law: a job is in one state of one tube, or on its way between two within one step; ``bytes`` are
+those of all their bodies.
 """
 
 from __future__ import annotations
@@ -90,7 +90,6 @@ class Tube:
         "cmd_delete",
         "cmd_pause_tube",
         "delayed",
-        "jobs",
         "name",
         "pause",
         "paused_until",
@@ -115,7 +114,6 @@ class Tube:
         self.delayed: DelayedQueue = DelayedQueue()
         self.buried: OrderedDict[int, Job] = OrderedDict()  # in the order of their burial
         self.waiting: OrderedDict[Session, None] = OrderedDict()  # in the order of arrival
-        self.jobs: int = 0
         self.bytes: int = 0
         self.reserved: int = 0
         self.urgent: int = 0
@@ -131,6 +129,11 @@ class Tube:
         self.waited: int = 0
         self.ran: int = 0
         self.alarm: int = NEVER
+
+    @property
+    def jobs(self) -> int:
+        """How many jobs it has."""
+        return self.ready.count + self.reserved + self.delayed.count + len(self.buried)
 
     def free_jobs(self) -> list[Job]:
         """Give all jobs that nobody has reserved."""
