@@ -186,7 +186,7 @@ class ReadyQueue:
             lane = self._lanes[priority]
             if lane.__class__ is _Lane and len(lane.line) > 1 and not lane.returned:
                 line = lane.line  # nearly always: there are several, and none came back
-                job: Job = line.pop(0) if line.__class__ is list else line.popleft()
+                job: Job = line.pop(0) if isinstance(line, list) else line.popleft()
             else:
                 job = self._pop_entry()
             if not self._stale or (job.state is READY and job.priority == priority):

@@ -139,10 +139,14 @@ class Tube:
         """Give all jobs that nobody has reserved."""
         return [*self.ready.jobs(), *self.delayed.jobs(), *self.buried.values()]
 
-    def count_first_wait(self, nanoseconds: int) -> None:
-        """Make room for waits, and count one; its caller adds it to their sum."""
-        self.waits = [0] * COUNTED_BITS
-        self.waits[nanoseconds.bit_length()] += 1
+    def count_wait(self, nanoseconds: int) -> None:
+        """Count how long a job was ready."""
+        try:
+            self.waits[nanoseconds.bit_length()] += 1
+        except IndexError:
+            self.waits = [0] * COUNTED_BITS
+            self.waits[nanoseconds.bit_length()] += 1
+        self.waited += nanoseconds
 
     def count_run(self, nanoseconds: int) -> None:
         """Count a reservation that its holder has ended."""
