@@ -104,8 +104,21 @@ def read_all(stream: RequestStream) -> list[r.Request]:
     return found
 
 
+def feed_and_read_all(stream: RequestStream, data: bytes) -> list[r.Request]:
+    stream.feed(data)
+    return read_all(stream)
+
+
+def feed_and_read_many(stream: RequestStream, data: bytes) -> list[r.Request]:
+    """As the server does: one alone without a detour, as many at once as are usual otherwise."""
+    only = stream.only(data)
+    if only is not None:
+        return [only]
+    stream.feed(data)
+    return read_many(stream)
+
+
 def read_many(stream: RequestStream) -> list[r.Request]:
-    """As the server does: as many at once as are usual, one where they are not."""
     found = []
     while (request := stream.next()) is not None:
         found.append(request)
@@ -117,6 +130,8 @@ PIECES = st.one_of(
     st.sampled_from([line + b"\r\n" for line, _ in LINES]),
     st.sampled_from(
         [
+            b"reserve\r",
+            b"put 0 0 1 3\r\n",
             b"put 0 0 1 3\r\nabc\r\n",
             b"put 0 0 1 3\r\nabcXX",
             b"put 0 0 1 30\r\n" + b"y" * 32,
@@ -146,15 +161,13 @@ def test_what_a_stream_means_does_not_depend_on_its_pieces(
 ) -> None:
     data = b"".join(pieces)
     whole = RequestStream(20)
-    whole.feed(data)
-    expected = read_all(whole)
-    for read in (read_all, read_many):
+    expected = feed_and_read_all(whole, data)
+    for read in (feed_and_read_all, feed_and_read_many):
         stream, at, turn = RequestStream(20), 0, 0
         found: list[r.Request] = []
         while at < len(data):
             size = cuts[turn % len(cuts)]
-            stream.feed(data[at : at + size])
-            found += read(stream)
+            found += read(stream, data[at : at + size])
             at, turn = at + size, turn + 1
         assert [(type(one), one) for one in found] == [(type(one), one) for one in expected]
 
@@ -168,6 +181,16 @@ def test_nothing_of_a_body_over_the_limit_is_kept() -> None:
         assert stream.buffered == 0
     stream.feed(b"\r\nstats\r\n")
     assert [type(one) for one in read_all(stream)] == [r.PutTooBig, r.Stats]
+
+
+def test_one_alone_is_read_without_a_detour() -> None:
+    stream = RequestStream(10)
+    assert stream.only(b"delete 7\r\n") == r.Delete(7)
+    assert stream.only(b"put 1 2 3 4\r\na\r\nb\r\n") == r.Put(1, 2, 3, b"a\r\nb")
+    assert stream.only(b"delete 7\r\ndelete 8\r\n") is None
+    assert stream.only(b"") is None
+    stream.feed(b"delete ")
+    assert stream.only(b"delete 7\r\n") is None
 
 
 def test_many_at_once_are_bounded_and_the_rest_is_still_there() -> None:

@@ -131,6 +131,29 @@ class RequestStream:
             self._buffer = self._buffer[self._start :] + data
             self._start = 0
 
+    def only(self, data: bytes) -> Request | None:
+        """Give the request that the bytes are, if they are just one and none has begun before it.
+
+        None if they are anything else; then they are still to be fed. A peer that waits for each
+        reply sends so, and this takes half as long as to feed and to ask.
+        """
+        if self._start != len(self._buffer) or self._put is not None or self._in_long_line:
+            return None
+        end = data.find(b"\r\n")
+        line = data[:end]
+        parsed = _known_lines.get(line)
+        if parsed is None:
+            parsed = parse_usual_line(line)
+            if parsed is None or parsed.__class__ is PutLine:
+                return None
+        if parsed.__class__ is not PutLine:
+            return parsed if end + 2 == len(data) else None  # type: ignore[return-value]  # no PutLine
+        priority, delay, ttr, size, becomes = parsed
+        body = data[end + 2 : -2]
+        if len(body) != size or size > self._max_job_size or becomes is not None:
+            return None
+        return _new(Put, (priority, delay, ttr, body)) if data[-2:] == b"\r\n" else None
+
     @property
     def buffered(self) -> int:
         """Bytes that were fed and not yet given out, those of an unfinished body aside."""

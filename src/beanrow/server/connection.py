@@ -42,6 +42,7 @@ class Connection:
         "_execute_all",
         "_feed",
         "_next",
+        "_only",
         "_stream",
         "_take",
         "session",
@@ -52,6 +53,7 @@ class Connection:
         self._stream = RequestStream(engine.max_job_size)
         self._feed = self._stream.feed
         self._next = self._stream.next
+        self._only = self._stream.only
         self._take = self._stream.take
         self._execute = execute or engine.execute
         self._execute_all = engine.execute_all if execute is None else _one_by_one(execute)
@@ -65,8 +67,13 @@ class Connection:
         Tells whether there is more to do at once. Sets ``session.closing`` when the peer
         has ended and all it sent is done.
         """
-        self._feed(data)
         session = self.session
+        if not (session.waiting or session.closing or self._ahead):
+            request = self._only(data)
+            if request is not None:
+                self._execute(session, request, now)
+                return False
+        self._feed(data)
         if session.waiting or session.closing:
             return False
         share = _SHARE
