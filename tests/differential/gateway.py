@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 
 from beanrow.cluster.__main__ import main
 from beanrow.cluster.layout import Layout
 from beanrow.engine.counters import HostFacts
 from beanrow.engine.engine import Engine
+from beanrow.engine.job import Job
 from beanrow.engine.session import Session
 from beanrow.engine.tube import Tube
 from beanrow.protocol import replies, requests
@@ -40,11 +42,15 @@ class GatewayTwin(Engine):
         self._ready_at_once: dict[Tube, None] | None = None
         super().__init__(now, max_job_size=max_job_size)
 
-    def _match(self, tube: Tube, now: int) -> None:
-        if self._ready_at_once is None:
-            super()._match(tube, now)
-        else:
+    def _make_ready(self, job: Job, now: int) -> None:
+        tube = job.tube
+        if self._ready_at_once is not None and tube.waiting:
             self._ready_at_once[tube] = None
+            waiting, tube.waiting = tube.waiting, OrderedDict()
+            super()._make_ready(job, now)
+            tube.waiting = waiting
+        else:
+            super()._make_ready(job, now)
 
     @contextlib.contextmanager
     def _all_at_once(self, now: int) -> Iterator[None]:
@@ -53,8 +59,7 @@ class GatewayTwin(Engine):
         self._ready_at_once = None
         for tube in tubes:
             while tube.waiting and (best := self._best(session := next(iter(tube.waiting)))):
-                self._stop_waiting(session)
-                self._say(session, self._hand(self._take(best, now), session, now))
+                self._serve(self._take(best, now), session, now)
 
     def close(self, session: Session, now: int) -> None:
         with self._all_at_once(now):
