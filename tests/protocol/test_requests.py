@@ -132,6 +132,7 @@ PIECES = st.one_of(
         [
             b"reserve\r",
             b"put 0 0 1 3\r\n",
+            b"put 0 0 1 0\r\n",
             b"put 0 0 1 3\r\nabc\r\n",
             b"put 0 0 1 3\r\nabcXX",
             b"put 0 0 1 30\r\n" + b"y" * 32,
@@ -188,6 +189,8 @@ def test_one_alone_is_read_without_a_detour() -> None:
     assert stream.only(b"delete 7\r\n") == r.Delete(7)
     assert stream.only(b"put 1 2 3 4\r\na\r\nb\r\n") == r.Put(1, 2, 3, b"a\r\nb")
     assert stream.only(b"delete 7\r\ndelete 8\r\n") is None
+    assert stream.only(b"put 1 2 3 0\r\n\r\n") == r.Put(1, 2, 3, b"")
+    assert stream.only(b"put 1 2 3 0\r\n") is None
     assert stream.only(b"") is None
     stream.feed(b"delete ")
     assert stream.only(b"delete 7\r\n") is None

@@ -144,15 +144,18 @@ class RequestStream:
         parsed = _known_lines.get(line)
         if parsed is None:
             parsed = parse_usual_line(line)
-            if parsed is None or parsed.__class__ is PutLine:
+            if parsed.__class__ is PutLine:
+                parsed = self._note_line(line, parsed)
+            if parsed is None:
                 return None
         if parsed.__class__ is not PutLine:
             return parsed if end + 2 == len(data) else None  # type: ignore[return-value]  # no PutLine
         priority, delay, ttr, size, becomes = parsed
-        body = data[end + 2 : -2]
-        if len(body) != size or size > self._max_job_size or becomes is not None:
+        if len(data) != end + size + 4 or data[-2:] != b"\r\n":
             return None
-        return _new(Put, (priority, delay, ttr, body)) if data[-2:] == b"\r\n" else None
+        if size > self._max_job_size or becomes is not None:
+            return None
+        return _new(Put, (priority, delay, ttr, data[end + 2 : -2]))  # type: ignore[no-any-return]
 
     @property
     def buffered(self) -> int:
