@@ -356,8 +356,11 @@ def _conversation(seed: int, steps: int) -> Source:
 
 
 def run_gateway(seed: int, steps: int, engine_class: type[Engine] = GatewayTwin) -> Result:
-    """Run one conversation on a gateway of its own. A timed one that differs is tried again."""
-    for _ in range(TIMED_TRIES - 1 if _is_timed(seed) else 0):
+    """Run one conversation on a gateway of its own. One that differs is tried again.
+
+    The engine tells milliseconds: two delays that a stall brings into the same one end by their ids.
+    """
+    for _ in range(TIMED_TRIES - 1):
         with contextlib.suppress(Difference):
             return _run_on_gateway(_conversation(seed, steps), engine_class)
     return _run_on_gateway(_conversation(seed, steps), engine_class)
