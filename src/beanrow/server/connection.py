@@ -77,25 +77,25 @@ class Connection:
         if session.waiting or session.closing:
             return False
         share = _SHARE
-        requests: list[Request] | None = self._ahead
         while True:
+            requests = self._ahead or self._take()
+            if requests is None:
+                break
             if requests:
                 done, share = self._execute_all(session, requests, now, share)
                 self._ahead = requests[done:]
                 if session.waiting or session.closing:
                     return False
+            else:
+                request = self._next()
+                if request is None:
+                    break
+                reply = self._execute(session, request, now)
+                if reply is None:
+                    return False
+                share -= len(reply) + COMMAND
             if share <= 0:
                 return True
-            request = self._next()
-            if request is None:
-                break
-            reply = self._execute(session, request, now)
-            if reply is None:
-                return False
-            share -= len(reply) + COMMAND
-            requests = self._take()
-            if requests is None:
-                break
         if self._ended:
             session.closing = True
         return False
