@@ -331,9 +331,9 @@ def a_pause_never_ends(patch: pytest.MonkeyPatch) -> None:
 @planted(801, 802)
 def waits_end_at_once(patch: pytest.MonkeyPatch) -> None:
     def make(original: Any) -> Any:
-        def until(self: Engine, session: Any, _until: int, now: int) -> bytes | None:
-            return original(self, session, now, now)  # type: ignore[no-any-return]
+        def reserve(self: Engine, session: Any, _request: Any, now: int) -> bytes | None:
+            return original(self, session, requests.ReserveWithTimeout(0), now)  # type: ignore[no-any-return]
 
-        return until
+        return reserve
 
-    wrap(patch, Engine, "_reserve_until", make)
+    wrap(patch, Engine, "_reserve", make)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from beanrow.engine.engine import Engine
@@ -101,9 +103,9 @@ class IgnoreKeepsOrder(Engine):
 
 
 class NeverDeadlineSoon(Engine):
-    def _reserve_until(self, session: Session, until: int, now: int) -> bytes | None:
+    def _reserve(self, session: Session, request: Any, now: int) -> bytes | None:
         held, session.held = session.held, {}
-        reply = super()._reserve_until(session, until, now)
+        reply = super()._reserve(session, request, now)
         session.held = held | session.held
         return reply
 

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from beanrow.engine.job import Job
+from beanrow.engine.job import Job, new_job
 from beanrow.engine.jobs import Jobs
 from beanrow.engine.tube import Tube
 from beanrow.protocol.request_stream import RequestStream, _known_lines
@@ -16,7 +16,7 @@ TUBE = Tube("a", 0)
 
 
 def job(number: int) -> Job:
-    return Job(number, TUBE, 0, 0, 1, b"", 0)
+    return new_job(number, TUBE, 0, 0, 1, b"", 0)
 
 
 def filled(numbers: range) -> Jobs:

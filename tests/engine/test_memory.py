@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from beanrow.engine.engine import Engine
-from beanrow.engine.job import DELETED, READY, RESERVED, Job
+from beanrow.engine.job import DELETED, READY, RESERVED, Job, new_job
 from beanrow.engine.ready import ReadyQueue
 from beanrow.engine.session import Session
 from beanrow.engine.timers import SECOND
@@ -49,7 +49,7 @@ def test_a_million_jobs_that_left_out_of_turn_leave_little_behind() -> None:
     queue, tube = ReadyQueue(), Tube("a", 0)
     most = 0
     for number in range(1_000_000):
-        job = Job(number, tube, number % 3, 0, 1, b"", 0)
+        job = new_job(number, tube, number % 3, 0, 1, b"", 0)
         queue.push(job)
         job.state = DELETED
         queue.discard()
@@ -63,7 +63,7 @@ def test_a_million_jobs_that_left_out_of_turn_leave_little_behind() -> None:
 
 def test_stale_entries_among_live_ones_are_dropped() -> None:
     queue, tube = ReadyQueue(), Tube("a", 0)
-    jobs = [Job(number, tube, 0, 0, 1, b"", 0) for number in range(20_000)]
+    jobs = [new_job(number, tube, 0, 0, 1, b"", 0) for number in range(20_000)]
     for job in jobs:
         queue.push(job)
     for job in jobs[1::2] + jobs[2::4]:
@@ -76,7 +76,7 @@ def test_stale_entries_among_live_ones_are_dropped() -> None:
 
 def test_one_job_that_leaves_out_of_turn_and_returns_for_ever() -> None:
     queue, tube = ReadyQueue(), Tube("a", 0)
-    job, behind = Job(1, tube, 5, 0, 1, b"", 0), Job(2, tube, 5, 0, 1, b"", 0)
+    job, behind = new_job(1, tube, 5, 0, 1, b"", 0), new_job(2, tube, 5, 0, 1, b"", 0)
     queue.push(job)
     queue.push(behind)
     for number in range(LOOPS):
@@ -95,7 +95,7 @@ def test_one_job_that_leaves_out_of_turn_and_returns_for_ever() -> None:
 
 def test_a_job_that_stands_twice_is_given_once() -> None:
     queue, tube = ReadyQueue(), Tube("a", 0)
-    job, behind = Job(1, tube, 5, 0, 1, b"", 0), Job(2, tube, 5, 0, 1, b"", 0)
+    job, behind = new_job(1, tube, 5, 0, 1, b"", 0), new_job(2, tube, 5, 0, 1, b"", 0)
     queue.push(job)
     queue.push(behind)
     job.state = RESERVED
@@ -322,13 +322,13 @@ def execute(peer: Peer, request: requests.Request) -> bytes | None:
 
 def test_a_queue_that_is_filled_at_once_is_as_one_filled_job_by_job() -> None:
     pick, tube = random.Random(4), Tube("a", 0)
-    jobs = [Job(number, tube, pick.choice((0, 3, 3, 7)), 0, 1, b"", 0) for number in range(500)]
-    jobs += [Job(500 + number, tube, 100 + number, 0, 1, b"", 0) for number in range(100)]
+    jobs = [new_job(number, tube, pick.choice((0, 3, 3, 7)), 0, 1, b"", 0) for number in range(500)]
+    jobs += [new_job(500 + number, tube, 100 + number, 0, 1, b"", 0) for number in range(100)]
     filled, pushed = ReadyQueue(), ReadyQueue()
     filled.fill(list(jobs))
     for job in jobs:
         pushed.push(job)
-    late = Job(1_000, tube, 3, 0, 1, b"", 0)
+    late = new_job(1_000, tube, 3, 0, 1, b"", 0)
     filled.push(late)
     pushed.push(late)
     assert filled.count == pushed.count == 601

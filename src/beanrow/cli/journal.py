@@ -44,9 +44,9 @@ def check(directory: Path, as_json: bool) -> int:
     engine, found = reading
     figures = {
         "jobs": len(engine.jobs),
-        "ready": len(engine.jobs) - engine.counters.delayed - engine.counters.buried,
-        "delayed": engine.counters.delayed,
-        "buried": engine.counters.buried,
+        "ready": engine.count("ready"),
+        "delayed": engine.count("delayed"),
+        "buried": engine.count("buried"),
         "segments": len(found.segments),
         "bytes": sum(segment.size for segment in found.segments),
     }

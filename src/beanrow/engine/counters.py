@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from beanrow.engine.job import DELAYED, RESERVED, Job
+from beanrow.engine.job import BURIED, DELAYED, READY, RESERVED, Job
 from beanrow.engine.timers import SECOND
 from beanrow.protocol import requests
 from beanrow.protocol.holders import Connected, Lease
@@ -97,13 +97,12 @@ class Counters:
 def server_stats(engine: Engine, host: HostFacts, now: int, *, more: bool = False) -> ServerStats:
     """The figures of ``stats``; ``more``: those of our extensions too."""
     counters, counted = engine.counters, engine.counters.requests
-    tubes = engine.tube_order
     figures = ServerStats(
-        current_jobs_urgent=sum([tube.urgent for tube in tubes]),
-        current_jobs_ready=sum([tube.ready.count for tube in tubes]),
-        current_jobs_reserved=sum([tube.reserved for tube in tubes]),
-        current_jobs_delayed=sum([tube.delayed.count for tube in tubes]),
-        current_jobs_buried=sum([len(tube.buried) for tube in tubes]),
+        current_jobs_urgent=sum([tube.urgent for tube in engine.tube_order]),
+        current_jobs_ready=engine.count(READY),
+        current_jobs_reserved=engine.count(RESERVED),
+        current_jobs_delayed=engine.count(DELAYED),
+        current_jobs_buried=engine.count(BURIED),
         cmd_put=counted[requests.Put]
         + counted[requests.PutInTube]
         + counted[requests.PutUnique]

@@ -31,7 +31,7 @@ from beanrow.engine.counters import (
     tube_stats,
     tube_times,
 )
-from beanrow.engine.job import BURIED, DELAYED, DELETED, READY, RESERVED, Job
+from beanrow.engine.job import BURIED, DELAYED, DELETED, READY, RESERVED, Job, new_job
 from beanrow.engine.queue import Queue
 from beanrow.engine.session import Session
 from beanrow.engine.timers import NEVER, SECOND
@@ -47,7 +47,7 @@ from beanrow.protocol.capabilities import (
 from beanrow.protocol.holders import SlowCommand, write_rows
 from beanrow.protocol.listing import write_page
 from beanrow.protocol.stats import write_list
-from beanrow.protocol.values import MAX_JOB_SIZE
+from beanrow.protocol.values import MAX_JOB_SIZE, URGENT_PRIORITY
 
 __all__ = ["COMMAND", "Engine"]
 
@@ -104,7 +104,7 @@ class Engine(Queue):
             requests.PutUnterminated: self._put_unterminated,
             requests.Use: self._use,
             requests.Reserve: self._reserve,
-            requests.ReserveWithTimeout: self._reserve_with_timeout,
+            requests.ReserveWithTimeout: self._reserve,
             requests.ReserveJob: self._reserve_job,
             requests.Delete: self._delete,
             requests.Release: self._release,
@@ -252,14 +252,18 @@ class Engine(Queue):
             self.counters.refused_puts += 1
             return replies.DRAINING
         tube = session.used
-        job = Job(job_id, tube, priority, delay, ttr or 1, body, now)
+        job = new_job(job_id, tube, priority, delay, ttr or 1, body, now)
         self.jobs.add(job)
         tube.bytes += len(body)
         tube.total_jobs += 1
         if delay:
             self._delay(job, now)
-        else:
+        elif tube.waiting:
             self._make_ready(job, now)
+        else:  # nearly always: the rest of ``_make_ready``, without its call
+            if priority < URGENT_PRIORITY:
+                tube.urgent += 1
+            tube.ready.push(job)
         return replies.inserted(job_id)
 
     def _put_too_big(self, session: Session, request: requests.PutTooBig, now: int) -> bytes:
@@ -287,15 +291,9 @@ class Engine(Queue):
 
     # -- reserving ----------------------------------------------------------------
 
-    def _reserve(self, session: Session, request: requests.Reserve, now: int) -> bytes | None:
-        return self._reserve_until(session, NEVER, now)
-
-    def _reserve_with_timeout(
-        self, session: Session, request: requests.ReserveWithTimeout, now: int
+    def _reserve(
+        self, session: Session, request: requests.Reserve | requests.ReserveWithTimeout, now: int
     ) -> bytes | None:
-        return self._reserve_until(session, now + request[0] * SECOND, now)
-
-    def _reserve_until(self, session: Session, until: int, now: int) -> bytes | None:
         if not session.is_worker:
             self._make_worker(session)
         watched = session.watched
@@ -308,6 +306,7 @@ class Engine(Queue):
             return self._hand(self._take(tube, now), session, now)
         if session.held and self._deadline_soon(session, now):
             return replies.DEADLINE_SOON
+        until = now + request[0] * SECOND if request else NEVER
         if until <= now or session.half_closed:
             return replies.TIMED_OUT
         self._wait(session, until)

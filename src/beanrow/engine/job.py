@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from beanrow.engine.session import Session
     from beanrow.engine.tube import Tube
 
-__all__ = ["BURIED", "DELAYED", "DELETED", "READY", "RESERVED", "Job", "State"]
+__all__ = ["BURIED", "DELAYED", "DELETED", "READY", "RESERVED", "Job", "State", "new_job"]
 
 State = Literal["ready", "reserved", "delayed", "buried", "deleted"]
 
@@ -70,6 +70,19 @@ class Job:
     journal's file that holds the job, 0 without a journal.
     """
 
+    id: int
+    tube: Tube
+    priority: int
+    ttr: int
+    body: bytes
+    created: int
+    state: State
+    deadline: int
+    file: int
+    reserves: int
+    holder: Session | None
+    rarities: _Rarities
+
     __slots__ = (
         "body",
         "created",
@@ -93,23 +106,31 @@ class Job:
     buries: _Rare = _Rare()
     kicks: _Rare = _Rare()
 
-    def __init__(
-        self, id: int, tube: Tube, priority: int, delay: int, ttr: int, body: bytes, created: int
-    ) -> None:
-        self.id: int = id
-        self.tube: Tube = tube
-        self.priority: int = priority
-        self.ttr: int = ttr
-        self.body: bytes = body
-        self.created: int = created
-        self.state: State = READY
-        self.deadline: int = 0
-        self.file: int = 0
-        self.reserves: int = 0
-        self.holder: Session | None = None
-        self.rarities: _Rarities = _NONE
-        if delay:
-            self.delay = delay
-
     def __repr__(self) -> str:
         return f"<job {self.id}, {self.state}, priority {self.priority}, in {self.tube.name}>"
+
+
+_new = object.__new__
+
+
+def new_job(
+    id: int, tube: Tube, priority: int, delay: int, ttr: int, body: bytes, created: int
+) -> Job:
+    """Make a job that is ready and has never been anything else.
+
+    A function, since there is one for each put: called by its class Python takes 60 ns longer.
+    """
+    job = _new(Job)
+    job.id = id
+    job.tube = tube
+    job.priority = priority
+    job.ttr = ttr
+    job.body = body
+    job.created = job.since = created
+    job.state = READY
+    job.deadline = job.file = job.reserves = 0
+    job.holder = None
+    job.rarities = _NONE
+    if delay:
+        job.delay = delay
+    return job

@@ -65,6 +65,10 @@ class Queue:
         deadline = self._timers.next()
         return None if deadline == NEVER else deadline
 
+    def count(self, state: State) -> int:
+        """Tell how many jobs are in a state."""
+        return sum([tube.count(state) for tube in self.tube_order])
+
     # -- what becomes due ---------------------------------------------------------
 
     def _wake_session(self, session: Session, now: int) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from struct import Struct
 from typing import NamedTuple
 
-from beanrow.engine.job import BURIED, DELAYED, READY, Job, State
+from beanrow.engine.job import BURIED, DELAYED, READY, State, new_job
 from beanrow.engine.jobs import Jobs
 from beanrow.engine.records import TubeRecord
 from beanrow.engine.timers import SECOND
@@ -151,7 +151,9 @@ class _Replay:
             self.jobs.remove(before)
         stand_in: Tube = record  # type: ignore[assignment]  # until an engine takes the job over
         self.jobs.add(
-            Job(job_id, stand_in, priority, _seconds(delay), max(1, _seconds(ttr)), body, created)
+            new_job(
+                job_id, stand_in, priority, _seconds(delay), max(1, _seconds(ttr)), body, created
+            )
         )
         self._change(fields)
 

@@ -19,7 +19,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from beanrow.engine.job import BURIED, DELAYED, READY, Job, State
+from beanrow.engine.job import BURIED, DELAYED, READY, Job, State, new_job
 from beanrow.engine.jobs import Jobs
 from beanrow.engine.keys import Key
 from beanrow.engine.recording import RecordingEngine
@@ -165,7 +165,7 @@ class _Reader:
         if job_id == 0 or job_id in self.jobs:
             raise ValueError(f"there is a job {job_id} already" if job_id else "there is no job 0")
         stand_in: Tube = self._tube(document)  # type: ignore[assignment]  # until an engine has it
-        job = Job(
+        job = new_job(
             job_id,
             stand_in,
             _number(document, "pri", MAX_UINT32, DEFAULT_PRIORITY),

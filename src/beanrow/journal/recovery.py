@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from itertools import pairwise
 from typing import NamedTuple, cast
 
-from beanrow.engine.job import DELAYED, Job
+from beanrow.engine.job import DELAYED, new_job
 from beanrow.engine.jobs import Jobs
 from beanrow.engine.keys import Key
 from beanrow.engine.recording import RecordingEngine
@@ -257,7 +257,7 @@ class _Replay:
             self._created = created
             self._created_here = created + self._shift
         ttr = self._ttrs.setdefault(ttr, ttr)  # likewise
-        job = Job(job_id, tube, priority, delay, ttr, record[end:], self._created_here)
+        job = new_job(job_id, tube, priority, delay, ttr, record[end:], self._created_here)
         segment, jobs = self._segment, self.jobs
         job.file = segment.number
         if state:
