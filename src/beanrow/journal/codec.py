@@ -126,7 +126,7 @@ def job_record(job: Job, kind: int) -> bytes:
             job.created,
             job.deadline,
             job.priority,
-            job.delay,
+            job.rarities.delay,
             job.ttr,
             _NUMBER_OF[job.state],
             *_counts(job),
@@ -145,7 +145,7 @@ def state_record(job: Job) -> bytes:
         job.id,
         job.deadline,
         job.priority,
-        job.delay,
+        job.rarities.delay,
         _NUMBER_OF[job.state],
         *_counts(job),
     )

@@ -111,6 +111,11 @@ class Connection:
         return self.receive(b"", now)
 
     @property
+    def has_more(self) -> bool:
+        """Whether there may be requests that are not yet carried out."""
+        return bool(self._ahead or self._stream.buffered)
+
+    @property
     def full(self) -> bool:
         """Whether no more should be read for now: enough waits behind a reserve."""
         return self.session.waiting and self._stream.buffered > _MOST_AHEAD

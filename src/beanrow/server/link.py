@@ -72,7 +72,7 @@ class Link:
         self.session.peer = peer
         self._unsent = memoryview(b"")
         self._events = IN
-        self.stalled: bool = False  # whether requests may stand behind a reserve that waited
+        self.stalled: bool = False  # whether requests may stand behind a reserve that waits
 
     def ready(self, events: int) -> None:
         """Do what the socket is ready for."""
@@ -117,7 +117,7 @@ class Link:
             if not self.session.replies and not self._unsent:
                 self.close()
         elif not ended:
-            self.stalled = self.session.waiting
+            self.stalled = self.session.waiting and self._connection.has_more
             self._listen_for(_HANGUP if self.stalled and self._connection.full else IN)
 
     def say(self) -> None:
