@@ -40,21 +40,13 @@ class Connection:
         "_engine",
         "_execute",
         "_execute_all",
-        "_feed",
-        "_next",
-        "_only",
         "_stream",
-        "_take",
         "session",
     )
 
     def __init__(self, engine: Engine, execute: Execute | None = None) -> None:
         self._engine = engine
         self._stream = RequestStream(engine.max_job_size)
-        self._feed = self._stream.feed
-        self._next = self._stream.next
-        self._only = self._stream.only
-        self._take = self._stream.take
         self._execute = execute or engine.execute
         self._execute_all = engine.execute_all if execute is None else _one_by_one(execute)
         self._ahead: list[Request] = []  # cut, and not yet carried out
@@ -69,16 +61,16 @@ class Connection:
         """
         session = self.session
         if not (session.waiting or session.closing or self._ahead):
-            request = self._only(data)
+            request = self._stream.only(data)
             if request is not None:
                 self._execute(session, request, now)
                 return False
-        self._feed(data)
+        self._stream.feed(data)
         if session.waiting or session.closing:
             return False
         share = _SHARE
         while True:
-            requests = self._ahead or self._take()
+            requests = self._ahead or self._stream.take()
             if requests is None:
                 break
             if requests:
@@ -87,7 +79,7 @@ class Connection:
                 if session.waiting or session.closing:
                     return False
             else:
-                request = self._next()
+                request = self._stream.next()
                 if request is None:
                     break
                 reply = self._execute(session, request, now)

@@ -47,7 +47,6 @@ class Link:
         "_connection",
         "_events",
         "_loop",
-        "_receive",
         "_recv",
         "_send",
         "_socket",
@@ -66,7 +65,6 @@ class Link:
         self._send = sock.send
         self.fd: int = sock.fileno()
         self._connection = Connection(loop.engine, execute)
-        self._receive = self._connection.receive
         self.session: Session = self._connection.session
         self.session.owner = self
         self.session.peer = peer
@@ -88,7 +86,7 @@ class Link:
         if not data:
             self._go_on(self._connection.end(self._loop.now), ended=True)
             return
-        more = self._receive(data, self._loop.now)
+        more = self._connection.receive(data, self._loop.now)
         session = self.session
         if more or session.waiting or session.closing or self._events != IN:
             self._go_on(more)
