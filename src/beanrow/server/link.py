@@ -47,8 +47,6 @@ class Link:
         "_connection",
         "_events",
         "_loop",
-        "_recv",
-        "_send",
         "_socket",
         "_unsent",
         "fd",
@@ -61,8 +59,6 @@ class Link:
         self._loop = loop
         self.peer: str = peer
         self._socket = sock
-        self._recv = sock.recv
-        self._send = sock.send
         self.fd: int = sock.fileno()
         self._connection = Connection(loop.engine, execute)
         self.session: Session = self._connection.session
@@ -77,7 +73,7 @@ class Link:
         if events != IN and self._did_not_read(events):
             return
         try:
-            data = self._recv(_READ_SIZE)
+            data = self._socket.recv(_READ_SIZE)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
@@ -132,7 +128,7 @@ class Link:
             self._unsent = memoryview(bytes(self._unsent) + data)
             return
         try:
-            sent = self._send(data)
+            sent = self._socket.send(data)
         except (BlockingIOError, InterruptedError):
             sent = 0
         except OSError:
@@ -146,7 +142,7 @@ class Link:
 
     def _send_rest(self) -> None:
         try:
-            sent = self._send(self._unsent)
+            sent = self._socket.send(self._unsent)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
@@ -165,7 +161,7 @@ class Link:
     def finish(self) -> None:
         """Send the rest of what is half sent, at the end of the server; nothing comes after it."""
         try:
-            self._unsent = self._unsent[self._send(self._unsent) :]
+            self._unsent = self._unsent[self._socket.send(self._unsent) :]
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
