@@ -175,12 +175,13 @@ class Engine(Queue):
     ) -> tuple[int, int]:
         """Carry out requests in order, as ``execute`` does each, without a call for each.
 
-        Stops behind one that makes the session wait or close, and when ``share`` is used up: bytes
-        of replies, with COMMAND more for each. Gives how many were carried out, and what is left
-        of the share.
+        Stops behind one that makes the session wait or close, and when ``share`` is used up: COMMAND
+        for each of them, and the bytes of the replies. Gives how many were carried out, and what is
+        left of the share.
         """
         counted, handlers, said = self._counted, self._handlers, session.replies
         ahead = iter(requests)
+        share -= COMMAND * len(requests)
         for request in ahead:
             kind = request.__class__
             counted[kind] += 1
@@ -190,7 +191,7 @@ class Engine(Queue):
             if not said:
                 self.outbox.append(session)
             said.append(reply)
-            share -= len(reply) + COMMAND
+            share -= len(reply)
             if share <= 0:
                 break
         return len(requests) - length_hint(ahead), share

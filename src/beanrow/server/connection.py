@@ -131,11 +131,12 @@ def _one_by_one(
         session: Session, requests: list[Request], now: int, share: int
     ) -> tuple[int, int]:
         done = 0
+        share -= COMMAND * len(requests)
         for done, request in enumerate(requests, 1):  # noqa: B007  # it is returned
             reply = execute(session, request, now)
             if reply is None:
                 break
-            share -= len(reply) + COMMAND
+            share -= len(reply)
             if share <= 0:
                 break
         return done, share

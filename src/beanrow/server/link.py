@@ -22,6 +22,7 @@ IN = select.POLLIN
 OUT = select.POLLOUT
 _HANGUP: int = getattr(select, "POLLRDHUP", 0)  # Linux tells of it without a read
 _READ_SIZE = 64 * 1024
+_NOTHING = memoryview(b"")
 
 
 class Socket(Protocol):
@@ -64,7 +65,7 @@ class Link:
         self.session: Session = self._connection.session
         self.session.owner = self
         self.session.peer = peer
-        self._unsent = memoryview(b"")
+        self._unsent = _NOTHING
         self._events = IN
         self.stalled: bool = False  # whether requests may stand behind a reserve that waits
 
@@ -150,7 +151,7 @@ class Link:
             return
         self._unsent = self._unsent[sent:]
         if not self._unsent:
-            self._unsent = memoryview(b"")  # lets go of what was sent
+            self._unsent = _NOTHING  # lets go of what was sent
             self.advance()
 
     @property
@@ -165,7 +166,7 @@ class Link:
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
-            self._unsent = memoryview(b"")
+            self._unsent = _NOTHING
         if not self._unsent:
             self.close()
 
