@@ -254,7 +254,8 @@ class Queue:
         self.counters.waiting += 1
         for tube in session.watched:
             tube.waiting[session] = None
-        self._set_alarm(session)
+        if session.held or until != NEVER:
+            self._set_alarm(session)
 
     def _stop_waiting(self, session: Session) -> None:
         session.waiting = False

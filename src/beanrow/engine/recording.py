@@ -8,6 +8,9 @@ Laws:
   remembered is what it has become.
 - A change that a client's reply promises sets ``promised``. A reservation promises
   nothing that outlives its connection, nor does the passing of time.
+
+What there is for each job calls ``Engine`` by its name, which comes next for every class of here:
+``super()`` takes 80 ns longer.
 """
 
 from __future__ import annotations
@@ -102,7 +105,7 @@ class RecordingEngine(Engine):
         size = len(request[3]) + len(session.used.name)
         if not self.draining and not self.has_room(size + self._beside, now):
             return self._refuse_put(session)
-        reply = super()._put(session, request, now)
+        reply = Engine._put(self, session, request, now)
         if reply is not replies.DRAINING:
             self.size += size
             self._promised = True
@@ -128,12 +131,12 @@ class RecordingEngine(Engine):
 
     def _hand(self, job: Job, session: Session, now: int) -> bytes:
         self._changed[job.id] = job
-        return super()._hand(job, session, now)
+        return Engine._hand(self, job, session, now)
 
     def _let_go(self, job: Job) -> None:
         self._changed[job.id] = job
         self._promised = True
-        super()._let_go(job)
+        Engine._let_go(self, job)
 
     def _take_out_of_turn(self, job: Job, state: State) -> None:
         self._changed[job.id] = job
@@ -151,7 +154,7 @@ class RecordingEngine(Engine):
         self.size -= len(job.body) + len(job.tube.name)
         if job.id >= self._first_id:  # nobody will ever know that it was there
             self._changed_tubes.add(job.tube.name)
-        super()._forget(job)
+        Engine._forget(self, job)
 
     def tick(self, now: int) -> None:
         """Let pass what has become due."""

@@ -113,6 +113,7 @@ KEY_SIZE = _AROUND + KEY_LAYOUT.size
 
 _write_job, _JOB_CONTENT = JOB_LAYOUT.write, JOB_LAYOUT.size
 _write_state, _STATE_CONTENT = STATE_LAYOUT.write, STATE_LAYOUT.size
+_write_delete, _DELETE_CONTENT = DELETE_LAYOUT.write, DELETE_LAYOUT.size
 
 
 def job_record(job: Job, kind: int) -> bytes:
@@ -161,7 +162,7 @@ def _counts(job: Job) -> tuple[int, ...]:
 def delete_record(job_id: int, tube: str) -> bytes:
     """Write that a job is gone, without the seal; without a tube it was counted before."""
     name = tube.encode()
-    return DELETE_LAYOUT.write(DELETE_LAYOUT.size + len(name), DELETE, job_id, len(name)) + name
+    return _write_delete(_DELETE_CONTENT + len(name), DELETE, job_id, len(name)) + name
 
 
 def tube_record(tube: TubeRecord | Tube) -> bytes:
