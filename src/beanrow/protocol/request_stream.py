@@ -141,20 +141,19 @@ class RequestStream:
             return None
         end = data.find(b"\r\n")
         line = data[:end]
-        parsed = _known_lines.get(line)
+        known = _known_lines.get(line)
+        parsed = parse_usual_line(line) if known is None else known
         if parsed is None:
-            parsed = parse_usual_line(line)
-            if parsed.__class__ is PutLine:
-                parsed = self._note_line(line, parsed)
-            if parsed is None:
-                return None
+            return None
         if parsed.__class__ is not PutLine:
             return parsed if end + 2 == len(data) else None  # type: ignore[return-value]  # no PutLine
         priority, delay, ttr, size, becomes = parsed
         if len(data) != end + size + 4 or data[-2:] != b"\r\n":
             return None
-        if size > self._max_job_size or becomes is not None:
+        if size > self._max_job_size or becomes is not None or end > _LONGEST:
             return None
+        if known is None:  # only now: a line that is fed after all is noted there
+            _note(line, parsed)
         return _new(Put, (priority, delay, ttr, data[end + 2 : -2]))  # type: ignore[no-any-return]
 
     @property
