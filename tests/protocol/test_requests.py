@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from beanrow.protocol import request_stream
 from beanrow.protocol import requests as r
 from beanrow.protocol.lines import parse_line
 from beanrow.protocol.request_stream import AT_ONCE, RequestStream
@@ -205,3 +206,16 @@ def test_many_at_once_are_bounded_and_the_rest_is_still_there() -> None:
     assert stream.buffered == len(b"delete 7\r\n") * (AT_ONCE + 2)
     assert len(read_many(stream)) == AT_ONCE + 2
     assert stream.take() is None
+
+
+@pytest.mark.parametrize("kept_back", [0, 1, 5, 7, 20])
+def test_a_line_that_comes_twice_is_not_remembered(kept_back: int) -> None:
+    """However it arrives: else it pins memory that its neighbours have left, a megabyte for each."""
+    stream, known = RequestStream(100), dict(request_stream._known_lines)
+    line = b"put 123456789 %d 60 3\r\nabc\r\n" % kept_back
+    for _ in range(2):
+        data = line + b"delete 1\r\n"
+        cut = len(data) - kept_back
+        feed_and_read_many(stream, data[:cut])
+        feed_and_read_many(stream, data[cut:])
+    assert request_stream._known_lines == known
