@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from bench import spread
 from bench.goals import Goal, Section, Verdict
 from bench.machine import BenchError
 
@@ -54,6 +55,7 @@ def sections(seconds: float, progress: Progress) -> Iterator[Section]:
     yield _acknowledged(seconds, progress)
     yield _wake_up(progress)
     yield _memory(progress)
+    yield spread.section(progress)
 
 
 def _cpu(pids: Sequence[int]) -> float:

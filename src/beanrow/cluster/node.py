@@ -25,6 +25,8 @@ __all__ = ["Handlers", "Node", "ask_once"]
 _DURABLE_LANES = 3
 """While one waits for replicas the others take what comes."""
 _CONNECT_SECONDS = 1.0
+_SILENT_SECONDS = 1.0
+"""Without a reply: longer than the engine is ever busy with what we ask."""
 _STUCK_SECONDS = 3.0
 """Without a reply: longer than WAIT takes at most, shorter than a call may be held."""
 
@@ -129,11 +131,19 @@ class Node:
         else:
             self._handlers.refused(call, error)
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether it has owed an answer for a while: somebody else may have its place by now."""
+        return self._owes_for(_SILENT_SECONDS)
+
     def close_if_stuck(self) -> None:
         """Close it if it has not answered for long: it may be stopped, or cut off."""
-        lanes = [lane for lane in (self._fast, *self._durable) if lane is not None]
-        if any(lane.is_stuck(_STUCK_SECONDS) for lane in lanes):
+        if self._owes_for(_STUCK_SECONDS):
             self.close()
+
+    def _owes_for(self, seconds: float) -> bool:
+        lanes = [lane for lane in (self._fast, *self._durable) if lane is not None]
+        return any(lane.is_stuck(seconds) for lane in lanes)
 
     def close(self) -> None:
         """Break all connections."""

@@ -232,6 +232,9 @@ class Shards:
                 self._nodes[place] = node
         self._where = [self._nodes.get(place) if place else None for place in places]
         self._listen()
+        for place, node in list(self._nodes.items()):
+            if place not in places and node.is_silent:
+                node.close()  # it was stopped or cut off, and another one has its partitions now
         return problem
 
     async def _places(self) -> list[Place | None]:
@@ -240,8 +243,10 @@ class Shards:
             return [self.address.seeds[0]] * self.layout.partitions
         candidates = list(dict.fromkeys([*self._nodes, *self.address.seeds]))
         first = next(self._turn) % len(candidates)  # another one each time: one may be cut off
+        candidates = candidates[first:] + candidates[:first]
+        candidates.sort(key=self._may_be_slow)  # each that does not answer takes a second
         problem = ""
-        for place in candidates[first:] + candidates[:first]:
+        for place in candidates:
             try:
                 slots = await self._ask_slots(place)
             except (OSError, TimeoutError, StoreError, ReplyError) as error:
@@ -249,6 +254,10 @@ class Shards:
                 continue
             return self._read_slots(place, slots)
         raise Unavailable(problem)
+
+    def _may_be_slow(self, place: Place) -> bool:
+        node = self._nodes.get(place)
+        return node is None or not node.is_ready or node.is_silent
 
     async def _ask_slots(self, place: Place) -> list[Any]:
         node = self._nodes.get(place)
@@ -280,8 +289,10 @@ class Shards:
             node.listen(names)
 
     async def _watch(self) -> None:
-        """Close nodes that do not answer any more."""
+        """Look who else has the place of nodes that do not answer, and close them in the end."""
         while True:
             await asyncio.sleep(_WATCH_SECONDS)
             for node in list(self._nodes.values()):
                 node.close_if_stuck()
+            if any(node.is_silent for node in self._nodes.values()):
+                self._repair()
