@@ -25,7 +25,9 @@ EXPLANATION = """\
 128 connections put, reserve and delete, each in one of 64 tubes, bodies of 100 bytes, one command in
 flight on each. A transition is one command. CPU in microseconds of user and system for each
 transition: of the gateways, and of all engine nodes together. Every node keeps an append-only file,
-synced each second."""
+synced each second. What of one connection comes together with that of others is one write: fewer of
+them for a gateway and a shard make each transition dearer, so both are also measured with as many
+for each."""
 CONNECTIONS, TUBES = 128, 64
 MEASURED_JOBS = 50_000
 WAKES = 200
@@ -68,9 +70,11 @@ def _cpu(pids: Sequence[int]) -> float:
 
 
 @contextlib.contextmanager
-def _load(ports: Sequence[int], seconds: float) -> Iterator[subprocess.Popen[str]]:
+def _load(
+    ports: Sequence[int], seconds: float, connections: int
+) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "bench.gateway_load", ",".join(map(str, ports))]
-    command += [str(CONNECTIONS), str(TUBES), str(seconds)]
+    command += [str(connections), str(TUBES), str(seconds)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield process
@@ -78,13 +82,19 @@ def _load(ports: Sequence[int], seconds: float) -> Iterator[subprocess.Popen[str
             process.kill()
 
 
-def _measure(store: str, engines: Sequence[int], gateways: int, seconds: float) -> Run:
+def _measure(
+    store: str,
+    engines: Sequence[int],
+    gateways: int,
+    seconds: float,
+    connections: int = CONNECTIONS,
+) -> Run:
     """Load fresh gateways over a store whose nodes are the processes ``engines``."""
     from tests.servers import GatewayServer
 
     with contextlib.ExitStack() as running:
         serving = [running.enter_context(GatewayServer(store=store)) for _ in range(gateways)]
-        load = running.enter_context(_load([one.port for one in serving], seconds))
+        load = running.enter_context(_load([one.port for one in serving], seconds, connections))
         pids = [one.pid for one in serving]
         assert load.stdout is not None
         if load.stdout.readline() != "begin\n":
@@ -118,13 +128,19 @@ def _gateways(seconds: float, progress: Progress) -> Section:
         for count in (1, 2):
             progress(f"{count} gateways over 3 shards")
             runs.append(_measure(cluster.url, pids, count, seconds))
-    one, two = runs
+        progress("2 gateways, twice the connections")
+        runs.append(_measure(cluster.url, pids, 2, seconds, 2 * CONNECTIONS))
+    one, two, double = runs
     verdicts = [
         Verdict("whole gateway", one.rate, Goal(20_000), "transitions/s"),
         Verdict("gateway CPU", one.gateway, Goal(30, at_most=True), "us a transition"),
         Verdict("gateway CPU, 2 gateways over 1", two.gateway / one.gateway, Goal(1.15, True)),
     ]
-    rows = [_row("1 gateway, 3 shards + 3 replicas", one), _row("2 gateways", two)]
+    rows = [
+        _row("1 gateway, 3 shards + 3 replicas", one),
+        _row("2 gateways", two),
+        _row("2 gateways, 256 connections", double),
+    ]
     return _section("Gateways", [HEADINGS, *rows], verdicts)
 
 
@@ -140,14 +156,18 @@ def _shards(seconds: float, progress: Progress) -> Section:
         with Cluster(shards, replicas=0) as cluster:
             pids = [node.pid for node in cluster.nodes]
             runs.append(_measure(cluster.url, pids, 1, seconds))
+            if shards == 3:
+                progress("3 shards, three times the connections")
+                runs.append(_measure(cluster.url, pids, 1, seconds, 3 * CONNECTIONS))
     verdicts = [
         Verdict("engine CPU, 1 shard", runs[0].engine, Goal(20, at_most=True), "us a transition"),
         Verdict("engine CPU, 3 shards over 1", runs[2].engine / runs[0].engine, Goal(1.15, True)),
+        Verdict(
+            "the same, as much for each shard", runs[3].engine / runs[0].engine, Goal(1.15, True)
+        ),
     ]
-    rows = [
-        _row(f"{shards} without replicas", run)
-        for shards, run in zip(("1 shard", "2 shards", "3 shards"), runs, strict=True)
-    ]
+    titles = ("1 shard, no replicas", "2 shards", "3 shards", "3 shards, 384 connections")
+    rows = [_row(title, run) for title, run in zip(titles, runs, strict=True)]
     return _section("Shards", [HEADINGS, *rows], verdicts)
 
 
