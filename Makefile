@@ -31,14 +31,14 @@ test-long: $(VENV)/.test-installed $(VENV)/.test-long-installed try-install-daem
 	@$(MAKE) --no-print-directory install-php || true
 	$(PY) -m pytest -n 3 --dist worksteal -m long --timeout 1800
 
-bench: $(VENV)/.bench-installed install-daemon install-compiler ## client and server side by side with others
+bench: $(VENV)/.bench-installed install-daemon install-compiler install-engines ## client and server side by side with others, and gateways
 	$(PY) -m bench
 
 bench-worker: $(VENV)/.bench-worker-installed install-daemon ## our worker beside RQ, Celery, Dramatiq, Huey, Taskiq on Redis
 	@tools/apt_install.sh redis-server redis-server
 	$(PY) -m bench.worker
 
-bench-cluster: $(VENV)/.bench-installed install-daemon ## gateways over Redis: CPU a transition, ack=1, wake-up, memory
+bench-cluster: $(VENV)/.bench-installed install-daemon install-engines ## gateways over Redis: CPU a transition, ack=1, wake-up, memory
 	@tools/apt_install.sh redis-server redis-server
 	$(PY) -m bench cluster
 

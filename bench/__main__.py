@@ -68,17 +68,19 @@ def read_plan(arguments: list[str]) -> Plan:
 
 def run(plan: Plan) -> None:
     """Measure what is asked for, and print each part of the report when it is known."""
-    if plan.part == "cluster":
-        _tell(["gateways of beanrow", "", *facts(), "", *cluster.EXPLANATION.splitlines()])
-        _show(cluster.sections(3.0 if plan.quick else 6.0, _progress))
-        return
-    client.require(*client.PACKAGES if plan.part != "server" else [OURS])
+    if plan.part in ("client", "all"):
+        client.require(*client.PACKAGES)
+    else:
+        client.require(OURS)
     _tell(["beanrow side by side", "", *facts(), _method(plan)])
-    if plan.part != "client":
+    if plan.part in ("server", "all"):
         _tell(["", "", *server.EXPLANATION.splitlines()])
         _show(server.sections(_terms(plan), plan.rows, quick=plan.quick))
-    if plan.part != "server":
+    if plan.part in ("client", "all"):
         _show(client.sections(plan.rounds, plan.seconds, cores(), _progress, quick=plan.quick))
+    if plan.part in ("cluster", "all"):
+        _tell(["", "", *cluster.EXPLANATION.splitlines()])
+        _show(cluster.sections(3.0 if plan.quick else 6.0, _progress))
 
 
 def _method(plan: Plan) -> str:
