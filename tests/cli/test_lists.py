@@ -184,3 +184,11 @@ def test_a_window_has_what_is_still_there(client: Client) -> None:
     client.use("a")
     assert [one.stats.id for one in next_jobs(client, "a", "delayed", 1)] == [jobs[200]]
     assert list(windows(client, Part("gone", "ready", 5), 5, 5)) == []
+
+
+def test_a_tube_with_the_longest_name_is_listed(client: Client, at: tuple[str, str]) -> None:
+    """Its line has more than the 224 bytes of the protocol."""
+    tube = "x" * 200
+    job_id = client.put("hi", tube=tube, priority=2**32 - 1, delay=2**32 - 1, ttr=2**32 - 1)
+    assert [job.id for job in client.list_jobs(tube, "delayed")] == [job_id]
+    assert [one["id"] for one in told("list", "--tube", tube, *at)] == [job_id]

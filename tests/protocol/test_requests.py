@@ -219,3 +219,13 @@ def test_a_line_that_comes_twice_is_not_remembered(kept_back: int) -> None:
         feed_and_read_many(stream, data[:cut])
         feed_and_read_many(stream, data[cut:])
     assert request_stream._known_lines == known
+
+
+def test_a_line_is_longer_only_once_a_word_of_ours_is_switched_on() -> None:
+    line = b"list-jobs %b ready 0 1000\r\n" % (b"x" * 200)
+    stream = RequestStream(100)
+    assert feed_and_read_many(stream, line + b"swallowed\r\n") == [BAD]
+    asked = feed_and_read_many(stream, b"capabilities list-jobs\r\n" + line + line)
+    assert asked[1:] == [r.ListJobs("x" * 200, "ready", 0, 1000)] * 2
+    assert feed_and_read_many(stream, b"y" * 510 + b"\r\n") == [UNKNOWN]
+    assert feed_and_read_many(stream, b"y" * 511 + b"\r\n\r\n") == [BAD]

@@ -12,8 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from beanrow.client.sync import Client
-from beanrow.jobs.paging import is_listed
-from beanrow.jobs.search import Found, Part, ask, carry_out, next_jobs, windows
+from beanrow.jobs.search import Found, Part, ask, carry_out, lists_jobs, next_jobs, windows
 from beanrow.jobs.selection import STATES
 from beanrow.protocol import commands
 
@@ -33,7 +32,7 @@ def emptied(client: Client, tube: str, keep: Keep) -> Iterator[Gone]:
     With our server they are listed. With others ready ones are reserved by the hundred, and all
     others cost two round trips each.
     """
-    stats, one_by_one = client.stats_tube(tube), not is_listed(client, tube)
+    stats, one_by_one = client.stats_tube(tube), not lists_jobs(client)
     for state in STATES:
         left = getattr(stats, f"current_jobs_{state}")
         if state == "ready" and left and one_by_one:

@@ -20,18 +20,11 @@ from beanrow.protocol import commands
 from beanrow.protocol.stats import JobStats
 from beanrow.protocol.values import MAX_ID
 
-__all__ = ["MOST_LOOKED_AT", "Page", "is_listed", "page_of", "pages_of"]
+__all__ = ["MOST_LOOKED_AT", "Page", "page_of", "pages_of"]
 
 MOST_LOOKED_AT = 20_000
 """Jobs or ids for one page: a third of a second with the original daemon."""
-_LONGEST_LISTED = 177
-"""Bytes of a tube's name that leave room for the rest of ``list-jobs`` on a line."""
 _BODIES_AT_ONCE = 100
-
-
-def is_listed(client: Client, tube: str) -> bool:
-    """Tell whether the server lists the jobs of this tube."""
-    return len(tube) <= _LONGEST_LISTED and lists_jobs(client)
 
 
 class Page(NamedTuple):
@@ -54,7 +47,7 @@ def page_of(
 
     With our server and ``limit`` jobs on a page there may be none on the next.
     """
-    if is_listed(client, tube):
+    if lists_jobs(client):
         windows = _listed(client, tube, wanted, after)
     else:
         windows = _scanned(client, tube, after)

@@ -3,7 +3,7 @@
 Laws:
 - What a stream of bytes means does not depend on the pieces it came in.
 - A word of ours is unknown until the stream itself has switched it on with ``capabilities``.
-- Memory is bounded: a line by its 224 bytes, a body by the server's limit; what is
+- Memory is bounded: a line by its 224 bytes (512 once a word is switched on), a body by the server's limit; what is
   longer is skipped as it comes. A body that comes in pieces is joined once.
 """
 
@@ -44,8 +44,8 @@ AT_ONCE = 64
 """Lines that are cut at once, bodies among them: requests behind one that waits take several times
 their bytes."""
 _BAD_FORMAT = BadFormat()
-_WINDOW = MAX_LINE - 1
-_LONGEST = MAX_LINE - 2
+_MAX_EXTENDED_LINE = 512
+"""Of a stream that has switched on words of ours: list-jobs of a tube with a long name takes 250."""
 _REPEATING = frozenset({PutLine, Reserve, ReserveWithTimeout, Use, Watch, Ignore, Stats, StatsTube})
 """What clients send over and over to the letter. Lines with an id do not repeat."""
 _MOST_KNOWN_LINES = 4096
@@ -92,6 +92,7 @@ class RequestStream:
         "_chunks",
         "_in_long_line",
         "_max_job_size",
+        "_max_line",
         "_missing",
         "_put",
         "_skip",
@@ -101,6 +102,7 @@ class RequestStream:
 
     def __init__(self, max_job_size: int) -> None:
         self._max_job_size = max_job_size
+        self._max_line = MAX_LINE
         self._buffer = b""
         self._start = 0
         self._put: PutLine | None = None
@@ -150,7 +152,7 @@ class RequestStream:
         priority, delay, ttr, size, becomes = parsed
         if len(data) != end + size + 4 or data[-2:] != b"\r\n":
             return None
-        if size > self._max_job_size or becomes is not None or end > _LONGEST:
+        if size > self._max_job_size or becomes is not None or end + 2 > self._max_line:
             return None
         if known is None:  # only now: a line that is fed after all is noted there
             _note(line, parsed)
@@ -173,7 +175,7 @@ class RequestStream:
         if self._put is not None:
             return self._body(self._put)
         buffer, start = self._buffer, self._start
-        end = buffer.find(b"\r\n", start, start + MAX_LINE)
+        end = buffer.find(b"\r\n", start, start + self._max_line)
         if end < 0 or self._in_long_line:
             return None if start == len(buffer) else self._unusual_line()
         line = buffer[start:end]
@@ -245,7 +247,7 @@ class RequestStream:
 
         None if it has a stray CR, or is too long.
         """
-        if b"\r" in line or len(line) > _LONGEST:
+        if b"\r" in line or len(line) + 2 > self._max_line:
             return None
         if parsed is not None:
             _note(line, parsed)
@@ -259,6 +261,7 @@ class RequestStream:
             _note(line, parsed)
         elif isinstance(parsed, Capabilities):
             self._words |= CAPABILITIES.intersection(parsed.words)
+            self._max_line = _MAX_EXTENDED_LINE if self._words else MAX_LINE
         return parsed
 
     def _unusual_line(self) -> Request | None:
@@ -268,17 +271,17 @@ class RequestStream:
         window in which LF does not follow it is thrown away, and so is a line that
         fills one. The one BAD_FORMAT for it comes at its end.
         """
-        buffer, start = self._buffer, self._start
+        buffer, start, window = self._buffer, self._start, self._max_line
         while True:
-            end = buffer.find(b"\r", start, start + _WINDOW)
+            end = buffer.find(b"\r", start, start + window - 1)
             if end >= 0 and buffer[end + 1 : end + 2] == b"\n":
                 self._start = end + 2
                 self._in_long_line = False
                 return _BAD_FORMAT
-            if len(buffer) - start < MAX_LINE:
+            if len(buffer) - start < window:
                 self._start = start
                 return None
-            start += MAX_LINE
+            start += window
             self._in_long_line = True
 
     def _body(self, put: PutLine) -> Request | None:
