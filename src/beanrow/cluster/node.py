@@ -26,7 +26,8 @@ _DURABLE_LANES = 3
 """While one waits for replicas the others take what comes."""
 _CONNECT_SECONDS = 1.0
 _SILENT_SECONDS = 1.0
-"""Without a reply: longer than the engine is ever busy with what we ask."""
+"""Without a reply: then others are asked who has its place. A WAIT for a replica that is gone may take
+longer, and they say that this node has."""
 _STUCK_SECONDS = 3.0
 """Without a reply: longer than WAIT takes at most, shorter than a call may be held."""
 
