@@ -229,3 +229,15 @@ def test_a_line_is_longer_only_once_a_word_of_ours_is_switched_on() -> None:
     assert asked[1:] == [r.ListJobs("x" * 200, "ready", 0, 1000)] * 2
     assert feed_and_read_many(stream, b"y" * 510 + b"\r\n") == [UNKNOWN]
     assert feed_and_read_many(stream, b"y" * 511 + b"\r\n\r\n") == [BAD]
+
+
+def test_a_long_line_is_no_line_to_a_stream_without_our_words() -> None:
+    """Also not where another stream has switched them on and says it over and over."""
+    put = b"put 0 0 1 " + b"3".zfill(300) + b"\r\nabc\r\n"
+    asking = RequestStream(100)
+    feed_and_read_many(asking, b"capabilities truncate\r\n")
+    for _ in range(10):
+        assert feed_and_read_many(asking, put) == [r.Put(0, 0, 1, b"abc")]
+        assert feed_and_read_many(asking, put + put) == [r.Put(0, 0, 1, b"abc")] * 2
+    for data in (put, put + put, b"stats\r\n" + put):
+        assert r.Put not in map(type, feed_and_read_many(RequestStream(100), data))

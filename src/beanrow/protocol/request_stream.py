@@ -3,8 +3,8 @@
 Laws:
 - What a stream of bytes means does not depend on the pieces it came in.
 - A word of ours is unknown until the stream itself has switched it on with ``capabilities``.
-- Memory is bounded: a line by its 224 bytes (512 once a word is switched on), a body by the server's limit; what is
-  longer is skipped as it comes. A body that comes in pieces is joined once.
+- Memory is bounded: a line by its 224 bytes (512 once a word is switched on), a body by the server's
+  limit; what is longer is skipped as it comes. A body that comes in pieces is joined once.
 """
 
 from __future__ import annotations
@@ -66,6 +66,8 @@ def _note(line: bytes, parsed: Parsed) -> None:
     repeat; nor is each kept for a while, an object that holds a whole arena of memory which its
     neighbours have left.
     """
+    if len(line) + 2 > MAX_LINE:
+        return  # too long for a stream without words of ours, which looks here too
     number = hash(line)
     place = number % _PLACES
     if _seen[place] != number:
