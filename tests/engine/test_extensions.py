@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from beanrow.engine import engine as engine_module
+from beanrow.engine import looking
 from beanrow.engine import ready as ready_module
 from beanrow.engine.engine import Engine
 from beanrow.engine.limited import LimitedEngine, Room
@@ -370,8 +370,8 @@ def test_jobs_are_listed_by_state_and_id(peer: Peer, other: Peer) -> None:
 
 
 def test_pages_follow_each_other(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "_MOST_LOOKED_AT", 7)
-    monkeypatch.setattr(engine_module, "_FEW", 0)
+    monkeypatch.setattr(looking, "_MOST_LOOKED_AT", 7)
+    monkeypatch.setattr(looking, "_FEW", 0)
     jobs = [peer(put_in_tube("ab"[number % 5 == 0], b"x")) for number in range(50)]
     seen: list[int] = []
     after: int | None = 0

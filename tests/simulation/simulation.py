@@ -19,8 +19,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 from unittest import mock
 
-from beanrow.engine import engine as engine_module
-from beanrow.engine import ready, timers, tube
+from beanrow.engine import looking, ready, timers, tube
 from beanrow.engine.engine import Engine
 from beanrow.engine.session import Session
 from beanrow.protocol import requests
@@ -48,7 +47,7 @@ def stale_allowed(number: int) -> Iterator[None]:
     with ExitStack() as undo:
         for module in (ready, timers, tube):
             undo.enter_context(mock.patch.object(module, "_STALE_ALLOWED", number))
-        undo.enter_context(mock.patch.object(engine_module, "_FEW", number))
+        undo.enter_context(mock.patch.object(looking, "_FEW", number))
         yield
 
 

@@ -20,7 +20,7 @@ from beanrow.protocol.stats import JobStats, ServerStats, TubeStats
 from beanrow.protocol.times import Histogram, TubeTimes
 
 if TYPE_CHECKING:
-    from beanrow.engine.engine import Engine
+    from beanrow.engine.looking import Looking
     from beanrow.engine.session import Session
     from beanrow.engine.tube import Tube
 
@@ -94,7 +94,7 @@ class Counters:
         self.requests: dict[type, int] = dict.fromkeys(kinds, 0)
 
 
-def server_stats(engine: Engine, host: HostFacts, now: int, *, more: bool = False) -> ServerStats:
+def server_stats(engine: Looking, host: HostFacts, now: int, *, more: bool = False) -> ServerStats:
     """The figures of ``stats``; ``more``: those of our extensions too."""
     counters, counted = engine.counters, engine.counters.requests
     figures = ServerStats(
