@@ -10,8 +10,9 @@ Laws:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from itertools import accumulate, islice
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate, chain, islice
+from typing import Any
 
 from beanrow.engine.counters import HostFacts, oldest_ready_age, server_stats, tube_times
 from beanrow.engine.engine import Engine
@@ -28,6 +29,10 @@ _STATES = ("ready", "reserved", "delayed", "buried")
 
 Sample = tuple[str, int | float]
 """Labels as they are written, and a value."""
+_Family = tuple[str, str, str, Sequence[Sample]]
+"""A name, its kind, words about it, and what there is of it."""
+_Figures = Mapping[str, Any]
+"""What ``stats`` tells, by its keys."""
 
 _TUBE_FAMILIES: tuple[tuple[str, str, str, Callable[[Tube, int], Iterable[Sample]]], ...] = (
     (
@@ -152,97 +157,91 @@ def _family(name: str, kind: str, words: str) -> str:
 
 def _server_lines(engine: Engine, loop: Loop, host: HostFacts) -> Iterator[str]:
     figures = server_stats(engine, host, loop.now).as_dict()
-
-    def one(name: str, kind: str, words: str, *samples: Sample) -> str:
-        return _family(name, kind, words) + "".join(
-            f"{name}{labels} {value}\n" for labels, value in samples
-        )
-
-    def plain(key: str) -> Sample:
-        return "", int(figures[key])
-
-    yield one(
-        "beanrow_info", "gauge", "The version, as a label.", (f'{{version="{host.version}"}}', 1)
+    families = chain(
+        _of_process(figures, host),
+        _of_jobs(engine, figures),
+        _of_connections(engine, loop, figures),
     )
-    yield one("beanrow_uptime_seconds", "gauge", "Since the start.", plain("uptime"))
-    yield one("beanrow_draining", "gauge", "1 in drain mode.", plain("draining"))
-    yield one(
+    for name, kind, words, samples in families:
+        lines = [f"{name}{labels} {value}\n" for labels, value in samples]
+        yield _family(name, kind, words) + "".join(lines)
+
+
+def _plain(figures: _Figures, key: str) -> list[Sample]:
+    return [("", int(figures[key]))]
+
+
+def _of_process(figures: _Figures, host: HostFacts) -> Iterator[_Family]:
+    yield (
+        "beanrow_info",
+        "gauge",
+        "The version, as a label.",
+        [(f'{{version="{host.version}"}}', 1)],
+    )
+    yield "beanrow_uptime_seconds", "gauge", "Since the start.", _plain(figures, "uptime")
+    yield "beanrow_draining", "gauge", "1 in drain mode.", _plain(figures, "draining")
+    yield (
         "beanrow_cpu_seconds_total",
         "counter",
         "CPU used, of user and system.",
-        ('{mode="user"}', host.rusage_utime),
-        ('{mode="system"}', host.rusage_stime),
+        [
+            ('{mode="user"}', host.rusage_utime),
+            ('{mode="system"}', host.rusage_stime),
+        ],
     )
-    yield one(
-        "beanrow_jobs",
-        "gauge",
-        "Jobs by state.",
-        *((f'{{state="{state}"}}', figures[f"current-jobs-{state}"]) for state in _STATES),
-    )
-    yield one(
-        "beanrow_jobs_urgent",
-        "gauge",
-        "Ready jobs with a priority below 1024.",
-        plain("current-jobs-urgent"),
-    )
-    yield one("beanrow_jobs_put_total", "counter", "Jobs taken.", plain("total-jobs"))
-    yield one(
-        "beanrow_puts_refused_total",
-        "counter",
-        "Puts refused in drain mode or for want of room.",
-        ("", engine.counters.refused_puts),
-    )
-    yield one(
-        "beanrow_job_timeouts_total", "counter", "Jobs whose ttr ended.", plain("job-timeouts")
-    )
+
+
+def _of_jobs(engine: Engine, figures: _Figures) -> Iterator[_Family]:
+    states = [(f'{{state="{state}"}}', figures[f"current-jobs-{state}"]) for state in _STATES]
+    yield "beanrow_jobs", "gauge", "Jobs by state.", states
+    words = "Ready jobs with a priority below 1024."
+    yield "beanrow_jobs_urgent", "gauge", words, _plain(figures, "current-jobs-urgent")
+    yield "beanrow_jobs_put_total", "counter", "Jobs taken.", _plain(figures, "total-jobs")
+    words = "Puts refused in drain mode or for want of room."
+    yield "beanrow_puts_refused_total", "counter", words, [("", engine.counters.refused_puts)]
+    words = "Jobs whose ttr ended."
+    yield "beanrow_job_timeouts_total", "counter", words, _plain(figures, "job-timeouts")
     if isinstance(engine, LimitedEngine):
-        yield one(
-            "beanrow_memory_bytes",
-            "gauge",
-            "What --max-memory counts: bodies, and a constant for each job.",
-            ("", engine.memory),
-        )
-    yield one("beanrow_tubes", "gauge", "Tubes.", plain("current-tubes"))
-    yield one(
+        words = "What --max-memory counts: bodies, and a constant for each job."
+        yield "beanrow_memory_bytes", "gauge", words, [("", engine.memory)]
+    yield "beanrow_tubes", "gauge", "Tubes.", _plain(figures, "current-tubes")
+    yield (
         "beanrow_commands_total",
         "counter",
         "Commands by name.",
-        *(
+        [
             (f'{{command="{key.removeprefix("cmd-")}"}}', value)
             for key, value in figures.items()
             if key.startswith("cmd-")
-        ),
+        ],
     )
     slow = engine.slow_commands[-1].number if engine.slow_commands else 0
-    yield one(
-        "beanrow_slow_commands_total", "counter", "Commands that --slow-log has told.", ("", slow)
-    )
-    yield one("beanrow_connections", "gauge", "Connections.", plain("current-connections"))
-    yield one("beanrow_producers", "gauge", "Those that have put.", plain("current-producers"))
-    yield one("beanrow_workers", "gauge", "Those that have reserved.", plain("current-workers"))
-    yield one("beanrow_waiting", "gauge", "Those that wait for a job.", plain("current-waiting"))
-    yield one(
-        "beanrow_absent_sessions",
-        "gauge",
-        "Lost connections whose jobs are kept for their grace.",
-        ("", sum(1 for _ in engine.tokens.absent())),
-    )
-    yield one(
-        "beanrow_connections_opened_total",
-        "counter",
-        "Connections since the start.",
-        plain("total-connections"),
-    )
-    yield one(
-        "beanrow_connections_refused_total",
-        "counter",
-        "Connections beyond --max-connections.",
-        ("", loop.refused_connections),
-    )
-    yield one(
+    words = "Commands that --slow-log has told."
+    yield "beanrow_slow_commands_total", "counter", words, [("", slow)]
+
+
+def _of_connections(engine: Engine, loop: Loop, figures: _Figures) -> Iterator[_Family]:
+    yield "beanrow_connections", "gauge", "Connections.", _plain(figures, "current-connections")
+    words = "Those that have put."
+    yield "beanrow_producers", "gauge", words, _plain(figures, "current-producers")
+    words = "Those that have reserved."
+    yield "beanrow_workers", "gauge", words, _plain(figures, "current-workers")
+    words = "Those that wait for a job."
+    yield "beanrow_waiting", "gauge", words, _plain(figures, "current-waiting")
+    absent = sum(1 for _ in engine.tokens.absent())
+    words = "Lost connections whose jobs are kept for their grace."
+    yield "beanrow_absent_sessions", "gauge", words, [("", absent)]
+    words = "Connections since the start."
+    opened = _plain(figures, "total-connections")
+    yield "beanrow_connections_opened_total", "counter", words, opened
+    words, refused = "Connections beyond --max-connections.", loop.refused_connections
+    yield "beanrow_connections_refused_total", "counter", words, [("", refused)]
+    yield (
         "beanrow_connections_closed_total",
         "counter",
         "Connections closed by a limit.",
-        ('{limit="slow-timeout"}', loop.slow_connections),
-        ('{limit="idle-timeout"}', loop.idle_connections),
+        [
+            ('{limit="slow-timeout"}', loop.slow_connections),
+            ('{limit="idle-timeout"}', loop.idle_connections),
+        ],
     )
