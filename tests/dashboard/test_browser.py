@@ -75,8 +75,9 @@ class Guarded:
         return page
 
     def _heard(self, message: ConsoleMessage) -> None:
-        # A page that is still there when its dashboard ends tries to go on, and is refused.
-        if message.type in ("error", "warning") and "ERR_CONNECTION_REFUSED" not in message.text:
+        # A page that is still there when its dashboard ends is cut off, tries again, and is refused.
+        is_end = message.text.endswith(("ERR_CONNECTION_REFUSED", "ERR_CONNECTION_RESET"))
+        if message.type in ("error", "warning") and not is_end:
             self.faults.append(f"console {message.text}")
 
 

@@ -69,10 +69,10 @@ class LastComeFirstServed(Engine):
 class PauseForgotten(Engine):
     """Who waits is served from a paused tube."""
 
-    def _match(self, tube: Tube, now: int) -> None:
-        pause, tube.paused_until = tube.paused_until, 0
-        super()._match(tube, now)
-        tube.paused_until = pause
+    def _make_ready(self, job: Job, now: int) -> None:
+        pause, job.tube.paused_until = job.tube.paused_until, 0
+        super()._make_ready(job, now)
+        job.tube.paused_until = pause
 
 
 class PauseWithoutEnd(Engine):
