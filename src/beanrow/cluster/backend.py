@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from beanrow.cluster.figures import referenced
 from beanrow.cluster.layout import Given
@@ -39,6 +39,7 @@ __all__ = ["Backend", "Reply"]
 
 Reply = bytes | Coroutine[Any, Any, bytes]
 Handler = Callable[[Session, Any], Reply]
+T = TypeVar("T")
 
 _POLL_SECONDS = 1.0
 """How long a word of a ready job may be lost: with the gateway that got it, or in a failover."""
@@ -346,11 +347,8 @@ class Backend(Looking):
         """Ask the partitions of a spread tube, the one first whose job is thought to be the best."""
         while (partition := self._spread.best(tube)) is not None:
             words = self._spread.words
-            try:
-                found = await self.store.reserve_spread(partition, session.owner, tube, gateway)
-            except OutcomeUnknown:
-                session.doubtful.add(partition)
-                raise
+            asked = self.store.reserve_spread(partition, session.owner, tube, gateway)
+            found = await _given(session, partition, asked)
             if isinstance(found, Nothing):
                 self._expect(partition, found.patience)
                 self._spread.learn_nothing(tube, partition, words)
@@ -381,11 +379,8 @@ class Backend(Looking):
     async def _attempt_at(
         self, session: Session, partition: int, tubes: Sequence[str], gateway: int | None
     ) -> bytes | None:
-        try:
-            found = await self.store.reserve(partition, session.owner, tubes, gateway)
-        except OutcomeUnknown:
-            session.doubtful.add(partition)
-            raise
+        asked = self.store.reserve(partition, session.owner, tubes, gateway)
+        found = await _given(session, partition, asked)
         if isinstance(found, Nothing):
             self._expect(partition, found.patience)
             return None
@@ -401,11 +396,8 @@ class Backend(Looking):
 
     async def _reserve_job(self, session: Session, request: requests.ReserveJob) -> bytes:
         await self.members.be_sure()
-        try:
-            job = await self.store.reserve_job(request.id, session.owner)
-        except OutcomeUnknown:
-            session.doubtful.add(self.store.layout.of_job(request.id))
-            raise
+        asked = self.store.reserve_job(request.id, session.owner)
+        job = await _given(session, self.store.layout.of_job(request.id), asked)
         if job is None:
             return replies.NOT_FOUND
         self.figures.workers += not session.is_worker
@@ -606,3 +598,12 @@ class Backend(Looking):
 
     def _unknown(self, session: Session, request: requests.Request) -> bytes:
         return replies.UNKNOWN_COMMAND
+
+
+async def _given(session: Session, partition: int, asked: Awaitable[T]) -> T:
+    """Await what a reserve gives; note where there may be a job if nobody knows."""
+    try:
+        return await asked
+    except OutcomeUnknown:
+        session.doubtful.add(partition)
+        raise

@@ -272,7 +272,9 @@ class Engine(Looking):
             return self._hand(self._take(tube, now), session, now)
         if session.held and self._deadline_soon(session, now):
             return replies.DEADLINE_SOON
-        until = now + request[0] * SECOND if request else NEVER
+        until = NEVER
+        if isinstance(request, requests.ReserveWithTimeout):
+            until = now + request.timeout * SECOND
         if until <= now or session.half_closed:
             return replies.TIMED_OUT
         self._wait(session, until)
