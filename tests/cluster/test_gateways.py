@@ -11,18 +11,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from beanrow import Client, DrainingError, Job, OutOfMemoryError
+from tests.cluster.waiter import await_waiter
 from tests.engines import Engine
 from tests.server.talk import Talk, until
 from tests.servers import GatewayServer
 
 Two = tuple[GatewayServer, GatewayServer]
-
-
-def await_waiter(gateway: GatewayServer, tube: str) -> None:
-    """Wait until somebody waits for the tube there."""
-    with Talk(gateway) as talk:
-        while b"current-waiting: 0\n" in talk.ask(b"stats-tube %b\r\n" % tube.encode()):
-            time.sleep(0.01)
 
 
 def test_what_one_takes_the_other_gives(two_gateways: Two, tube: str) -> None:

@@ -13,6 +13,7 @@ from beanrow.cluster.address import read_store_address
 from beanrow.cluster.layout import LAYOUT
 from beanrow.cluster.status import spread
 from beanrow.errors import BadValueError
+from tests.cluster.waiter import await_waiter
 from tests.engines import Engine
 from tests.need import need
 from tests.server.talk import Talk
@@ -76,7 +77,7 @@ def test_a_job_wakes_who_waits(
         waits = []
         for _ in range(2 * COUNT):
             waiting.send(b"reserve\r\n")
-            time.sleep(0.05)
+            await_waiter(gateways[0], TUBE)
             begun = time.monotonic()
             job_id = clients[1].put("x")
             assert waiting.reply() == b"RESERVED %d 1\r\nx\r\n" % job_id

@@ -38,7 +38,8 @@ def test_a_gateway_is_a_server_and_its_machines_are_shown(engine: Engine) -> Non
         assert "256 0 0 bytes" in words
         assert "serves" in words
         engine.stop()
-        dash.desk.machines._looked = 0  # type: ignore[union-attr]  # there is a store
+        assert dash.desk.machines is not None
+        dash.desk.machines._looked = 0
         assert "The store does not answer" in read(dash.page("/cluster"))
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -62,3 +64,24 @@ class Installed:
             if not name.startswith(("PYTHON", "BEANSTALKD_URL", "VIRTUAL_ENV"))
         }
         return {**kept, **changes}
+
+
+@contextmanager
+def serving(home: Installed, *command: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """A server of it, until the end of the block; the address that it announces."""
+    process = subprocess.Popen(
+        home.command(*command, "-p", "0", "--announce", "--with-parent"),
+        cwd=home.path,
+        env=home.environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        yield process.stdout.readline().strip(), process
+    finally:
+        process.stdin.close()
+        process.stdout.close()
+        process.wait(SECONDS)

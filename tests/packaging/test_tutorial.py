@@ -10,13 +10,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.packaging.installed import ROOT, SECONDS, Installed
+from tests.packaging.installed import ROOT, SECONDS, Installed, serving
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
@@ -46,26 +44,6 @@ class Newcomer:
         return self.home.run(program, *words, BEANSTALKD_URL=self.address)
 
 
-@contextmanager
-def serving(home: Installed, *flags: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    process = subprocess.Popen(
-        home.command("beanrow", "serve", *flags, "-p", "0", "--announce", "--with-parent"),
-        cwd=home.path,
-        env=home.environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        yield process.stdout.readline().strip(), process
-    finally:
-        process.stdin.close()
-        process.stdout.close()
-        process.wait(SECONDS)
-
-
 def counts(home: Installed, address: str, tube: str) -> str:
     """The line of a tube in the table of `beanrow tubes`; empty if there is no such tube."""
     told = home.run("beanrow", "tubes", BEANSTALKD_URL=address)
@@ -75,7 +53,7 @@ def counts(home: Installed, address: str, tube: str) -> str:
 def test_the_tutorial_from_top_to_bottom(wheel: Path, tmp_path: Path) -> None:
     home = Installed.make(tmp_path, sys.executable)
     home.pip("install", f"{wheel}[cli]", "pytest")
-    with serving(home) as (address, _):
+    with serving(home, "beanrow", "serve") as (address, _):
         newcomer = Newcomer(home, address)
         assert newcomer.python(PUT) == "1\n"
         assert re.search(r"^greetings +1 ", newcomer.shell("beanrow tubes"), re.MULTILINE)
@@ -92,13 +70,13 @@ def test_the_tutorial_from_top_to_bottom(wheel: Path, tmp_path: Path) -> None:
         assert "1 passed" in home.run("python", "-m", "pytest", "test_shop.py")
 
         home.run("beanrow", "put", "--tube", "old", "x", BEANSTALKD_URL=address)
-        with serving(home, "--data", "kept") as (kept, process):
+        with serving(home, "beanrow", "serve", "--data", "kept") as (kept, process):
             migrate = "beanrow migrate '*' --server old:11300 --to-server localhost:11300"
             assert f"\n{migrate}\n" in PAGE
             home.run("beanrow", "migrate", "*", "--yes", "--server", address, "--to-server", kept)
             process.kill()
         assert counts(home, address, "old") == ""
-        with serving(home, "--data", "kept") as (kept, _):
+        with serving(home, "beanrow", "serve", "--data", "kept") as (kept, _):
             assert counts(home, kept, "old").split()[:2] == ["old", "1"]
 
 

@@ -13,14 +13,12 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from beanrow.version import __version__
-from tests.packaging.installed import ROOT, SECONDS, Installed
+from tests.packaging.installed import ROOT, SECONDS, Installed, serving
 from tools.dist import NOT_SOURCE
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
@@ -43,28 +41,6 @@ with Client(sys.argv[1]) as client:
     client.delete(job)
     print(client.stats().version)
 """
-
-
-@contextmanager
-def serving(installed: Installed, *command: str) -> Iterator[str]:
-    """Start its server; the address that it announces."""
-    words = installed.command(*command, "-p", "0", "--announce", "--with-parent")
-    process = subprocess.Popen(
-        words,
-        cwd=installed.path,
-        env=installed.environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        yield process.stdout.readline().strip()
-    finally:
-        process.stdin.close()
-        process.stdout.close()
-        process.wait(SECONDS)
 
 
 def test_the_wheel_fits_every_platform_and_has_what_it_should(wheel: Path) -> None:
@@ -98,7 +74,7 @@ def test_hashes_and_sbom_are_of_these_files(dist: Path) -> None:
 def test_the_core_works_where_nothing_else_is(core: Installed) -> None:
     listed = "from importlib.metadata import distributions as d; print([one.name for one in d()])"
     assert core.run("python", "-c", listed) == "['beanrow']\n"
-    with serving(core, "python", "-m", "beanrow.server") as address:
+    with serving(core, "python", "-m", "beanrow.server") as (address, _):
         assert core.run("python", "-c", PUT_AND_RESERVE, address) == f"beanrow {__version__}\n"
 
 
@@ -127,13 +103,13 @@ def test_the_container_would_start(core: Installed, tmp_path: Path) -> None:
     here = [word.replace("/opt/beanrow/bin/", "").replace("/data", str(tmp_path)) for word in entry]
     flags[flags.index("0.0.0.0")] = "127.0.0.1"
     flags[flags.index("127.0.0.1:11380")] = "127.0.0.1:0"
-    with serving(core, *here, *flags) as address:
+    with serving(core, *here, *flags) as (address, _):
         core.run("python", "-c", PUT_AND_RESERVE, address)
     assert list(tmp_path.iterdir()), "no journal was written"
 
 
 def test_the_command_serves_puts_and_reserves(with_command: Installed) -> None:
-    with serving(with_command, "beanrow", "serve") as address:
+    with serving(with_command, "beanrow", "serve") as (address, _):
         url = {"BEANSTALKD_URL": address}
         assert with_command.run("beanrow", "put", "--tube", "emails", "hello", **url) == "1\n"
         told = with_command.run("beanrow", "reserve", "--tube", "emails", "--delete", **url)
