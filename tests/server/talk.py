@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -65,6 +67,15 @@ def memory(pid: int) -> int:
     """Resident bytes of a process."""
     with open(f"/proc/{pid}/statm") as statm:
         return int(statm.read().split()[1]) * 4096
+
+
+def bytes_in(directory: Path) -> int:
+    """The sizes of all files, but of those that compaction removes just now."""
+    total = 0
+    for file in directory.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            total += file.stat().st_size
+    return total
 
 
 def cpu_seconds(pid: int) -> float:

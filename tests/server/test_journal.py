@@ -17,7 +17,7 @@ import pytest
 
 from beanrow import Client
 from beanrow.journal.codec import HEADER_SIZE, VERSION
-from tests.server.talk import Talk
+from tests.server.talk import Talk, bytes_in
 from tests.servers import OurServer
 
 Start = Callable[..., OurServer]
@@ -25,15 +25,6 @@ Start = Callable[..., OurServer]
 
 def segments(directory: Path) -> list[Path]:
     return sorted(directory.glob("*.journal"))
-
-
-def bytes_in(directory: Path) -> int:
-    """The sizes of all files, but of those that compaction removes just now."""
-    total = 0
-    for file in directory.iterdir():
-        with contextlib.suppress(FileNotFoundError):
-            total += file.stat().st_size
-    return total
 
 
 def last_bytes(segment: Path) -> int:

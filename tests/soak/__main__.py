@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from beanrow import BatchError, Client, ConnectionLostError, Job, NotFoundError
+from tests.server.talk import bytes_in
 from tests.servers import OurServer
 
 BATCH = 50
@@ -130,7 +131,7 @@ class Size(NamedTuple):
         pages = int(Path(f"/proc/{server.pid}/statm").read_text().split()[1])
         return cls(
             pages * os.sysconf("SC_PAGE_SIZE"),
-            sum(file.stat().st_size for file in directory.iterdir()),
+            bytes_in(directory),
             len(os.listdir(f"/proc/{server.pid}/fd")),
         )
 
