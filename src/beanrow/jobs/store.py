@@ -1,7 +1,9 @@
 """Jobs put as they are to be: in their tube, their state, with what is left of their delay.
 
 Law: a job that is to be buried is never ready in between, so that no worker gets it: it is put
-with the longest delay there is, and taken from there by its id.
+with the longest delay there is, and taken from there by its id. One may become so if the connection
+breaks between its two commands: a server makes what a lost connection held ready, and nothing but
+reserving leads to bury.
 """
 
 from __future__ import annotations
